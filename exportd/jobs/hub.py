@@ -1,0 +1,192 @@
+"""Events -> feeds. Publishing and shutting a job's gate are plain `def`: nothing can slip between a state change and its
+event, or between a cancel and the silence after it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from exportd.core import events
+from exportd.core.events import Frame, Log, Message, Outbox
+from exportd.core.job import Job
+from exportd.core.registry import Registry
+from exportd.core.users import User
+from exportd.errors import NotFound
+
+MAX_REMEMBERED = 20_000
+"""Frames of ended jobs that are kept for replays, over all jobs; the oldest job's go first, but for its last event."""
+
+
+class FeedOverrun(Exception):
+    """The reader is too slow even for merged progress; its feed is over."""
+
+
+class Feed:
+    """The events of one user's jobs for one reader. Made by `Hub.watch`."""
+
+    def __init__(self, hub: Hub, user: User) -> None:
+        self._hub = hub
+        self.user = user
+        self._outbox = Outbox()
+        self._wake = trio.Event()
+        self._over = False
+        self._jobs: set[str] | None = None
+        self._projects: set[str] = set()
+
+    async def receive(self) -> Frame:
+        """The next frame. Raises `FeedOverrun`, and `trio.EndOfChannel` at the end of the service.
+
+        A cancel leaves nothing behind: no frame is lost.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            if self._outbox.overrun:
+                raise FeedOverrun
+            if (frame := self._outbox.take()) is not None:
+                return frame
+            if self._over:
+                raise trio.EndOfChannel
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    def subscribe(self, *, job_id: str | None = None, project_id: str | None = None, since: int | None = None) -> None:
+        """Narrows the feed to this job or project, beside those subscribed to before.
+
+        With `job_id` and `since` the job's later events are told again first. A job that is unknown, or another user's,
+        gives nothing.
+        """
+        if self._jobs is None:
+            self._jobs = set()
+        if job_id is not None:
+            self._jobs.add(job_id)
+            if since is not None:
+                self._replay(self._hub.since(self.user, job_id, since))
+        if project_id is not None:
+            self._projects.add(project_id)
+
+    def unsubscribe(self) -> None:
+        """Nothing any more, until the next subscription."""
+        self._jobs, self._projects = set(), set()
+
+    def resume(self, job_id: str, seq: int) -> None:
+        """All of the user's events after that one, told again as far as they are remembered."""
+        self._replay(self._hub.after(self.user, job_id, seq))
+
+    def _replay(self, frames: Iterator[Frame]) -> None:
+        self._outbox.replay(frames)
+        self._wake.set()
+
+    def _offer(self, frame: Frame) -> None:
+        if self._jobs is None or frame.job_id in self._jobs or frame.project_id in self._projects:
+            self._outbox.put(frame)
+            self._wake.set()
+
+    def _purge(self, job_id: str) -> None:
+        self._outbox.purge(job_id)
+
+    def _end(self) -> None:
+        self._over = True
+        self._wake.set()
+
+
+class Hub:
+    """The logs of all jobs and the feeds of all readers."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._logs: dict[str, Log] = {}
+        self._ended: OrderedDict[str, int] = OrderedDict()
+        self._remembered = 0
+        self._feeds: dict[str, set[Feed]] = {}
+        self._order = 0
+        self._over = False
+
+    @property
+    def watchers(self) -> int:
+        return sum(map(len, self._feeds.values()))
+
+    @contextmanager
+    def watch(self, user: User) -> Iterator[Feed]:
+        """A feed of all events of the user's jobs, open within the block."""
+        feed = Feed(self, user)
+        self._feeds.setdefault(user.id, set()).add(feed)
+        if self._over:
+            feed._end()
+        try:
+            yield feed
+        finally:
+            feeds = self._feeds[user.id]
+            feeds.discard(feed)
+            if not feeds:
+                del self._feeds[user.id]
+
+    def publish(self, message: Message, job: Job) -> None:
+        """Sends an event to every feed of the job's user. After `shut` only the cancelled event passes."""
+        log = self._logs.setdefault(job.id, Log())
+        self._order += 1
+        if (frame := log.add(message, job, self._order)) is None:
+            return
+        for feed in self._feeds.get(job.user.id, ()):
+            feed._offer(frame)
+        if log.ended:
+            self._remember(job.id, len(log))
+
+    def shut(self, job: Job) -> None:
+        """A cancel was decided: nothing but the cancelled event can leave from now on, nor what waits in a feed."""
+        self._logs.setdefault(job.id, Log()).close_by_cancel()
+        for feed in self._feeds.get(job.user.id, ()):
+            feed._purge(job.id)
+
+    def next_seq(self, job_id: str) -> int:
+        """The number that the job's next event will have."""
+        log = self._logs.get(job_id)
+        return 1 if log is None else log.last_seq + 1
+
+    def forget(self, job_id: str) -> None:
+        """The job was removed."""
+        self._logs.pop(job_id, None)
+        self._remembered -= self._ended.pop(job_id, 0)
+
+    def end(self) -> None:
+        """Ends all feeds, once they have told what waits in them."""
+        self._over = True
+        for feeds in self._feeds.values():
+            for feed in feeds:
+                feed._end()
+
+    def since(self, user: User, job_id: str, seq: int) -> Iterator[Frame]:
+        """The events of the user's own job after `seq`; of a job whose log is gone, its terminal event."""
+        if (log := self._logs.get(job_id)) is not None:
+            return (f for f in log.since(seq) if f.user_id == user.id)
+        return iter(f for f in self._last(user, job_id) if f.seq > seq)
+
+    def after(self, user: User, job_id: str, seq: int) -> Iterator[Frame]:
+        """All the user's events after that event of that job; just the job's own when the place is forgotten."""
+        log = self._logs.get(job_id)
+        anchor = None if log is None else next((f for f in log.since(seq - 1) if f.seq == seq), None)
+        if anchor is None or anchor.user_id != user.id:
+            return self.since(user, job_id, seq)
+        later = [
+            f for other in self._logs.values() for f in other.since(0) if f.user_id == user.id and f.order > anchor.order
+        ]
+        return iter(sorted(later, key=lambda f: f.order))
+
+    def _last(self, user: User, job_id: str) -> list[Frame]:
+        try:
+            job = self._registry.get(job_id)
+        except NotFound:
+            return []
+        if job.user.id != user.id or not job.is_final or job.terminal_seq is None:
+            return []
+        return [events.frame(events.terminal(job), job, job.terminal_seq, 0)]
+
+    def _remember(self, job_id: str, frames: int) -> None:
+        self._ended[job_id] = frames
+        self._remembered += frames
+        while self._remembered > MAX_REMEMBERED:
+            oldest, count = self._ended.popitem(last=False)
+            self._remembered -= count
+            del self._logs[oldest]

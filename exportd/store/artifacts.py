@@ -1,0 +1,172 @@
+"""Archives on disk: staging file -> fsync -> rename. Blocking.
+
+A job's staging file and archive are named by its id, so two archives never share a path, whatever their titles. Both
+directories lie in the data directory, hence in one file system: the rename is atomic.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
+from exportd.settings import Reserve
+
+SPACE_INTERVAL = 16 << 20
+"""Bytes between two looks at the free space."""
+
+WRITEBACK = 8 << 20
+"""Bytes after which the kernel is asked to begin writing, so that the last flush has little left to wait for: a cancel
+cannot interrupt an fsync."""
+
+
+class Artifacts:
+    """The staging and archive directories of one data directory."""
+
+    def __init__(self, data: Path, reserve: Reserve) -> None:
+        self._data = data
+        self._reserve = reserve
+        self._staging = data / "staging"
+        self._archives = data / "archives"
+        for directory in (self._staging, self._archives):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def stage(self, job_id: str) -> Staged:
+        """A new staging file. Raises OSError."""
+        return Staged(self, self._staging / f"{job_id}.zip", self._archives / f"{job_id}.zip")
+
+    def open(self, job_id: str) -> int:
+        """A descriptor of a published archive, for reading. Raises FileNotFoundError."""
+        return os.open(self._archives / f"{job_id}.zip", os.O_RDONLY | os.O_CLOEXEC)
+
+    def size(self, job_id: str) -> int | None:
+        """Bytes of a published archive, None if there is none."""
+        try:
+            return (self._archives / f"{job_id}.zip").stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def remove(self, job_id: str) -> None:
+        """Unlinks an archive; it being gone already is fine. Who has it open can read on."""
+        (self._archives / f"{job_id}.zip").unlink(missing_ok=True)
+
+    def sweep(self, keep: Collection[str], staged: Collection[str] = ()) -> list[str]:
+        """Removes archives of jobs not in `keep` and staging files of jobs not in `staged`; their names."""
+        removed = []
+        for directory, wanted in ((self._archives, keep), (self._staging, staged)):
+            for path in directory.iterdir():
+                if path.name.partition(".")[0] not in wanted:
+                    path.unlink(missing_ok=True)
+                    removed.append(path.name)
+        return removed
+
+    def free(self) -> int:
+        """Bytes that may still be used: free space less the reserve. May be negative."""
+        usage = shutil.disk_usage(self._data)
+        return usage.free - self._reserve.of(usage.total)
+
+
+class Staged:
+    """An archive that is being written. As a context manager: unless published, leaving it leaves no file behind."""
+
+    def __init__(self, artifacts: Artifacts, path: Path, target: Path) -> None:
+        self._artifacts = artifacts
+        self._path, self._target = path, target
+        self._sha256 = hashlib.sha256()
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.size = 0
+        self._next_look = 0
+        self._flushing = 0
+
+    def write(self, data: bytes) -> None:
+        """Appends. Raises `InsufficientSpace` when the reserve is reached, and OSError."""
+        if self.size >= self._next_look:
+            self._look_at_space()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._sha256.update(data)
+        self.size += len(data)
+        if self.size - self._flushing >= WRITEBACK:
+            self._begin_writeback()
+
+    def rewind(self) -> None:
+        """Begins again from nothing."""
+        os.ftruncate(self._fd, 0)
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._sha256 = hashlib.sha256()
+        self.size = self._next_look = self._flushing = 0
+
+    def flush(self) -> str:
+        """Puts everything on the disk; the SHA-256 in hex."""
+        os.fsync(self._fd)
+        return self._sha256.hexdigest()
+
+    def publish(self) -> None:
+        """Gives the flushed file its final name, durably."""
+        self._path.rename(self._target)
+        directory = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def close(self) -> None:
+        """Closes the descriptor; again is fine."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def discard(self) -> None:
+        """Closes and removes the file, under whichever of its names it has; again is fine."""
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._target.unlink(missing_ok=True)
+
+    def _look_at_space(self) -> None:
+        if self._artifacts.free() <= 0:
+            raise InsufficientSpace("The disk of the export service is full; make room or ask for less.")
+        self._next_look = self.size + SPACE_INTERVAL
+
+    def _begin_writeback(self) -> None:
+        with suppress(OSError):  # a hint: some file systems do not take it
+            os.posix_fadvise(self._fd, self._flushing, self.size - self._flushing, os.POSIX_FADV_DONTNEED)
+        self._flushing = self.size
+
+
+class DataLock:
+    """Holds the data directory for one process. The kernel lets go when the process ends, however it ends."""
+
+    def __init__(self, data: Path) -> None:
+        """Creates the directory if need be. Raises `DataDirectoryInUse`, `DataDirectoryUnusable`."""
+        try:
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DataDirectoryUnusable(
+                f"The data directory {data} cannot be used: {error.strerror}; name another with --data."
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            raise DataDirectoryInUse(
+                f"Another exportd serves {data}; stop it first, or name another directory with --data."
+            ) from None
+
+    def __enter__(self) -> DataLock:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._fd)

@@ -1,0 +1,203 @@
+"""The journal: jobs and their audit trail, in SQLite in WAL mode. Blocking; one thread at a time.
+
+A job is one row with its whole record as JSON; its transitions are rows of their own that outlive it. What was committed
+here is what a restart remembers, so `synchronous` is FULL: a commit that has returned is on the disk.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import orjson
+
+from exportd.core.job import Job, Transition
+from exportd.core.registry import Key
+from exportd.core.states import Reason
+from exportd.errors import DataDirectoryUnusable
+
+FILE_NAME = "journal.db"
+
+VERSION = 1
+"""`user_version` of the schema. A journal with a higher one is refused, one with a lower one is migrated here."""
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process that reads the journal (`exportd audit`)."""
+
+_SCHEMA = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    created_at TEXT NOT NULL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE transitions (
+    id INTEGER PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    before TEXT,
+    "to" TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    actor TEXT NOT NULL,
+    time TEXT NOT NULL
+);
+CREATE INDEX transitions_of_job ON transitions (job_id, id);
+CREATE TABLE keys (
+    user_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (user_id, key)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    """A job as it is from now on, with the transition that made it so, and the key that it was started under."""
+
+    job: Job
+    transition: Transition | None = None
+    key: Key | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetJob:
+    """A job whose record goes; its transitions stay."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    """Audit rows of forgotten jobs, and idempotency keys, that are older than these moments, go."""
+
+    audit_before: datetime
+    keys_before: datetime
+
+
+Change: TypeAlias = SaveJob | ForgetJob | Purge
+
+
+class Journal:
+    """An open journal. `commit` is all or nothing; errors are sqlite3's own."""
+
+    def __init__(self, data: Path) -> None:
+        """Opens or creates the journal in the data directory. Raises `DataDirectoryUnusable`."""
+        try:
+            # The connection wanders between worker threads, never used by two at once: the ledger sees to it.
+            self._db = sqlite3.connect(
+                data / FILE_NAME, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise DataDirectoryUnusable(
+                f"The journal in the data directory cannot be opened ({error}); "
+                "restore it from a backup, or move it away to begin with an empty one."
+            ) from error
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise DataDirectoryUnusable(
+                f"The journal was written by a newer exportd (schema {version}, this one knows {VERSION}); upgrade exportd."
+            )
+        if version == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+
+    def close(self) -> None:
+        """Closes the file; again is fine."""
+        self._db.close()
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """All changes in one transaction, on the disk when this returns."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for change in changes:
+                self._apply(change)
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _apply(self, change: Change) -> None:
+        match change:
+            case SaveJob(job, transition, key):
+                self._db.execute(
+                    "INSERT INTO jobs VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+                    (job.id, job.created_at.isoformat(), orjson.dumps(job.as_record()).decode()),
+                )
+                if transition is not None:
+                    self._db.execute(
+                        'INSERT INTO transitions (job_id, before, "to", reason, actor, time) VALUES (?, ?, ?, ?, ?, ?)',
+                        _row(transition),
+                    )
+                if key is not None:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)",
+                        (key.user_id, key.key, key.digest, job.id, key.created_at.isoformat()),
+                    )
+            case ForgetJob(job_id):
+                self._db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+                self._db.execute("DELETE FROM keys WHERE job_id = ?", (job_id,))
+            case Purge(audit_before, keys_before):
+                self._db.execute(
+                    "DELETE FROM transitions WHERE time < ? AND job_id NOT IN (SELECT id FROM jobs)",
+                    (_text(audit_before),),
+                )
+                self._db.execute("DELETE FROM keys WHERE created_at < ?", (keys_before.isoformat(),))
+
+    def jobs(self) -> list[Job]:
+        """All jobs, oldest first."""
+        rows = self._db.execute("SELECT record FROM jobs ORDER BY created_at, id")
+        return [Job.from_record(orjson.loads(record)) for (record,) in rows]
+
+    def keys(self) -> list[tuple[Key, str]]:
+        """All idempotency keys with the job of each."""
+        rows = self._db.execute("SELECT user_id, key, digest, created_at, job_id FROM keys")
+        return [(Key(user, key, digest, datetime.fromisoformat(made)), job) for user, key, digest, made, job in rows]
+
+    def audit(self, job_id: str) -> list[Transition]:
+        """The transitions of a job, oldest first."""
+        return _audit(self._db, job_id)
+
+
+def read_audit(data: Path, job_id: str) -> list[Transition]:
+    """The audit trail of a job, read beside a running daemon; also of a job that was deleted.
+
+    Raises `DataDirectoryUnusable` when there is no journal.
+    """
+    try:
+        with closing(sqlite3.connect(f"{(data / FILE_NAME).as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT)) as db:
+            return _audit(db, job_id)
+    except sqlite3.Error as error:
+        raise DataDirectoryUnusable(
+            f"There is no readable journal in this data directory ({error}); name the right one with --data."
+        ) from error
+
+
+def _audit(db: sqlite3.Connection, job_id: str) -> list[Transition]:
+    rows: Iterable[tuple[str, str | None, str, str, str, str]] = db.execute(
+        'SELECT job_id, before, "to", reason, actor, time FROM transitions WHERE job_id = ? ORDER BY id', (job_id,)
+    )
+    return [
+        Transition(job, before, to, Reason(reason), actor, datetime.fromisoformat(time))
+        for job, before, to, reason, actor, time in rows
+    ]
+
+
+def _row(transition: Transition) -> tuple[str, str | None, str, str, str, str]:
+    t = transition
+    return (t.job_id, t.before, t.to, t.reason.value, t.actor, _text(t.time))
+
+
+def _text(moment: datetime) -> str:
+    """ISO 8601 in UTC with microseconds always, so that texts sort as times do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
