@@ -1,0 +1,168 @@
+"""The dataset of one export: the project's images as they are now, under the names that they get in the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from exportd.core.dataset import Annotation, Image, Notes, Project, Skipped
+from exportd.core.options import ExportOptions
+from exportd.core.polygons import parse_annotation
+from exportd.errors import SourceError
+from exportd.formats.naming import archive_names
+from exportd.store.catalogue import Catalogue, ImageRow
+from exportd.store.sources import UnreadableImage, Uploads
+
+BATCH = 200
+"""Images whose polygons are read from the catalogue at a time; bounds memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    row: ImageRow
+    width: int | None
+    height: int | None
+    size: int | None
+    media_type: str
+
+
+class ProjectDataset:
+    """A `Dataset` over catalogue and uploads. Blocking: walk it in a worker thread.
+
+    Warnings about polygons turn up as they are read, whoever reads them, and are told once.
+    """
+
+    def __init__(
+        self, project: Project, images: tuple[Image, ...], paths: dict[str, str], notes: Notes, catalogue: Catalogue
+    ) -> None:
+        self.project = project
+        self.images = images
+        self._paths = paths
+        self._notes = notes
+        self._catalogue = catalogue
+        self._warned: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def notes(self) -> Notes:
+        """What is known by now; complete when the annotations have been walked once."""
+        about_polygons = tuple(
+            f"{image.original_name}: {warning}" for image in self.images for warning in self._warned.get(image.id, ())
+        )
+        return replace(self._notes, warnings=self._notes.warnings + about_polygons)
+
+    def path(self, image: Image) -> str:
+        """Where the original is, relative to the uploads directory."""
+        return self._paths[image.id]
+
+    def annotated(self) -> Iterator[tuple[Image, Annotation]]:
+        images = iter(self.images)
+        while batch := list(islice(images, BATCH)):
+            rows = self._catalogue.segmentations([image.id for image in batch])
+            for image in batch:
+                row = rows.pop(image.id, None)
+                if row is None:
+                    yield image, Annotation()
+                    continue
+                annotation = parse_annotation(
+                    row.polygons,
+                    image.width,
+                    image.height,
+                    model=row.model,
+                    threshold=row.threshold,
+                    confidence=row.confidence,
+                )
+                if annotation.warnings:
+                    self._warned[image.id] = annotation.warnings
+                yield image, annotation
+
+
+def survey(
+    catalogue: Catalogue,
+    uploads: Uploads,
+    project_id: str,
+    options: ExportOptions,
+    unusable: dict[str, str],
+    check: Callable[[], None],
+) -> ProjectDataset:
+    """Looks at every image that is asked for and gives those that can be exported. Blocking; `check` is called per image.
+
+    `unusable` names images that failed in an earlier attempt, each with its reason. Raises `SourceError` when nothing is
+    left.
+    """
+    project = catalogue.project(project_id)
+    if project is None:
+        raise SourceError("The project no longer exists.")
+    rows = catalogue.images(project_id, options.selected_image_ids)
+    if not rows:
+        raise SourceError("The project has no images; add some and export again.")
+    usable: list[_Usable] = []
+    skipped: list[Skipped] = []
+    warnings: list[str] = []
+    for row in rows:
+        check()
+        try:
+            if row.id in unusable:
+                raise UnreadableImage(unusable[row.id])
+            found, warning = _look(uploads, row, options)
+        except UnreadableImage as error:
+            skipped.append(Skipped(row.id, row.name, error.reason))
+            warnings.append(f"{row.name} was left out: {error.reason}")
+            continue
+        usable.append(found)
+        if warning:
+            warnings.append(f"{row.name}: {warning}")
+    if not usable:
+        raise SourceError(
+            f"None of the {len(rows)} images can be exported; the first, {skipped[0].original_name}: {skipped[0].reason}"
+        )
+    images = _images(usable)
+    newest = max((t for row in rows for t in (row.updated_at, row.created_at) if t is not None), default=None)
+    return ProjectDataset(
+        project,
+        images,
+        {found.row.id: found.row.original_path for found in usable},
+        Notes(tuple(skipped), tuple(warnings), newest),
+        catalogue,
+    )
+
+
+def _look(uploads: Uploads, row: ImageRow, options: ExportOptions) -> tuple[_Usable, str | None]:
+    """The image as it can be exported. Its file matters when originals are asked for, or where only it knows the size."""
+    unknown = not (row.width and row.height)
+    if not (options.include_original_images or options.include_visualizations or unknown):
+        return _Usable(row, row.width, row.height, row.size, row.media_type), None
+    try:
+        probe = uploads.probe(row.original_path, dimensions=unknown)
+    except UnreadableImage:
+        if options.include_original_images or options.include_visualizations:
+            raise
+        return _Usable(row, None, None, None, row.media_type), "its size is unknown and the file cannot be read"
+    width, height = (probe.width, probe.height) if unknown else (row.width, row.height)
+    return _Usable(row, width, height, probe.size, probe.media_type or row.media_type), probe.warning
+
+
+def _images(usable: Sequence[_Usable]) -> tuple[Image, ...]:
+    names = archive_names([found.row.name for found in usable])
+    return tuple(
+        Image(
+            id=found.row.id,
+            name=name,
+            original_name=found.row.name,
+            width=found.width,
+            height=found.height,
+            media_type=found.media_type,
+            size=found.size,
+            display_order=found.row.display_order,
+            parent_video_id=found.row.parent_video_id,
+            frame_index=found.row.frame_index,
+            created_at=found.row.created_at,
+            updated_at=found.row.updated_at,
+        )
+        for found, name in zip(usable, names, strict=True)
+    )
+
+
+def sizes(images: Collection[Image]) -> int:
+    """Bytes of the originals together."""
+    return sum(image.size or 0 for image in images)

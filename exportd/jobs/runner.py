@@ -1,0 +1,214 @@
+"""One job's work: survey, members, archive. Knows nothing of states; the supervisor decides when it begins and ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from exportd.core.dataset import Image
+from exportd.core.job import Job
+from exportd.core.options import ExportOptions
+from exportd.errors import SourceChanged
+from exportd.formats.documentation import documentation
+from exportd.formats.manifest import export_report, manifest, sums
+from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.table import FORMATS, unavailable
+from exportd.jobs.dataset import ProjectDataset, sizes, survey
+from exportd.jobs.pipeline import Batch, Lane, Pipeline, Writer
+from exportd.jobs.reporter import Reporter
+from exportd.store.artifacts import Staged
+from exportd.store.catalogue import Catalogue
+from exportd.store.sources import UnreadableImage, Uploads
+
+log = structlog.get_logger("exportd.runner")
+
+READ_BYTES = 1 << 20
+"""Of an original at a time; a cancel falls between two reads."""
+
+MAX_ATTEMPTS = 5
+"""Times that an export begins anew without an image that became unreadable meanwhile."""
+
+THREADS = 3
+"""Worker threads of one job: a lane that reads, a lane that computes, the writer."""
+
+COPY_RATE = 400e6
+IMAGE_COST = 0.5e-3
+"""Rough bytes per second of copying and seconds per image of a text format: they only weigh progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """An archive that lies flushed under its staging name."""
+
+    sha256: str
+    size: int
+    images: int
+    warnings: tuple[str, ...]
+
+
+class Runner:
+    """Makes archives. One for all jobs; holds no state of any."""
+
+    def __init__(self, catalogue: Catalogue, uploads: Uploads) -> None:
+        self._catalogue = catalogue
+        self._uploads = uploads
+
+    async def produce(self, job: Job, staged: Staged, reporter: Reporter) -> Produced:
+        """Writes and flushes the archive.
+
+        Raises `SourceError` when nothing can be exported, `InsufficientSpace`, and OSError of the staging file. An image
+        that becomes unreadable meanwhile costs a new beginning without it, so that all formats agree. A cancel stops
+        every thread at its next piece; the staging file is the caller's to remove.
+        """
+        limiter = trio.CapacityLimiter(THREADS)
+        unusable: dict[str, str] = {}
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            try:
+                return await _Attempt(self._catalogue, self._uploads, job, staged, reporter, limiter).run(unusable)
+            except Exception as error:
+                changed = [e for e in leaves(error) if isinstance(e, SourceChanged)]
+                if not changed or attempt == MAX_ATTEMPTS:
+                    raise
+                log.warning("source_changed", job=job.id, images=[e.image_id for e in changed], attempt=attempt)
+                unusable |= {e.image_id: e.reason for e in changed}
+                await trio.to_thread.run_sync(staged.rewind, limiter=limiter)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+class _Attempt:
+    """One pass over the project as it is found now."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        uploads: Uploads,
+        job: Job,
+        staged: Staged,
+        reporter: Reporter,
+        limiter: trio.CapacityLimiter,
+    ) -> None:
+        self._catalogue, self._uploads = catalogue, uploads
+        self._job, self._staged, self._reporter, self._limiter = job, staged, reporter, limiter
+        self._warnings: list[str] = list(unavailable(job.options))
+        self._writer = Writer(staged)
+        self._pipeline = Pipeline(self._writer, limiter, self._count)
+
+    async def run(self, unusable: dict[str, str]) -> Produced:
+        self._reporter.phase("preparing", "Looking at the images")
+        dataset = await self._thread(
+            survey,
+            self._catalogue,
+            self._uploads,
+            self._job.project_id,
+            self._job.options,
+            unusable,
+            trio.from_thread.check_cancelled,
+        )
+        lanes = self._lanes(dataset)
+        last = len(lanes)
+        self._reporter.plan(self._plan(dataset, lanes))
+        self._reporter.phase("processing", "Writing the archive")
+        self._reporter.count(0, 0, None)
+        await self._pipeline.run(list(enumerate(lanes)))
+        warnings = self._all_warnings(dataset)
+        for work in self._papers(dataset, warnings):
+            await self._pipeline.run([(last, Lane("documentation", work))])
+        self._reporter.finish(last)
+        self._reporter.phase("finalizing", "Putting the archive on the disk")
+        self._reporter.count(last + 1, 1, None)
+        sha256 = await self._thread(self._writer.finish)
+        return Produced(sha256, self._staged.size, len(dataset.images), warnings)
+
+    async def _thread(self, call, *args):  # type: ignore[no-untyped-def]
+        return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
+
+    def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
+        """Stages in the fixed order of the archive."""
+        options = self._job.options
+        lanes = []
+        if options.include_original_images:
+            lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
+        for row in FORMATS:
+            if row.id in options.annotation_formats and (exporter := row.exporter) is not None:
+                lanes.append(Lane("annotations", lambda e=exporter: e(dataset, options)))  # type: ignore[misc]
+        return lanes
+
+    def _plan(self, dataset: ProjectDataset, lanes: list[Lane]) -> list[tuple[str, int, float]]:
+        count = len(dataset.images)
+        weights = {"images": sizes(dataset.images) / COPY_RATE + count * IMAGE_COST / 4}
+        plan = [(lane.stage, count, weights.get(lane.stage, count * IMAGE_COST) + 1e-3) for lane in lanes]
+        rest = sum(weight for _, _, weight in plan) / 50 + 1e-3
+        return [*plan, ("documentation", 1, rest), ("compression", 1, rest)]
+
+    def _papers(self, dataset: ProjectDataset, warnings: tuple[str, ...]):  # type: ignore[no-untyped-def]
+        """What describes the rest, each made when all before it is written."""
+        options = self._job.options
+        rows = [row for row in FORMATS if row.id in options.annotation_formats and row.exporter is not None]
+        if options.include_documentation:
+            yield lambda: documentation(dataset, options, rows, warnings)
+        yield lambda: _one(export_report(dataset, warnings))
+        entries = self._writer.entries
+        yield lambda: _one(manifest(self._writer.entries), sums(entries))
+
+    def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([*dataset.notes.warnings, *self._warnings]))
+
+    def _count(self, index: int, batch: Batch) -> None:
+        self._warnings.extend(batch.warnings)
+        self._reporter.count(index, batch.images, batch.item)
+
+
+def _one(*members: Member) -> Generator[Member, None, None]:
+    yield from members
+
+
+def originals(dataset: ProjectDataset, uploads: Uploads) -> Generator[Member | Tick | Warn, None, None]:
+    """The source files, bit for bit, straight from where they lie. Raises `SourceChanged`."""
+    for image in dataset.images:
+        yield Member(
+            path=f"images/{image.name}",
+            chunks=_chunks(image, dataset.path(image), uploads),
+            media_type=image.media_type,
+            compress=image.media_type == "image/bmp",  # the one common image type that is not compressed
+            size=image.size,
+            source_image_id=image.id,
+            original_name=image.original_name,
+        )
+        yield Tick(image.name)
+
+
+def _chunks(image: Image, path: str, uploads: Uploads) -> Iterator[bytes]:
+    try:
+        fd = uploads.open(path)
+    except UnreadableImage as error:
+        raise SourceChanged(image.id, error.reason) from error
+    try:
+        read = 0
+        while chunk := os.read(fd, READ_BYTES):
+            read += len(chunk)
+            yield chunk
+    except OSError as error:
+        raise SourceChanged(image.id, "the file could not be read to its end") from error
+    finally:
+        os.close(fd)
+    if read != image.size:
+        raise SourceChanged(image.id, "the file changed while it was exported")
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors of a group, however deep; an error that is no group is its own leaf."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
+def nothing_to_produce(options: ExportOptions) -> bool:
+    """Whether none of what is chosen can be produced by this version."""
+    able = {row.id for row in FORMATS if row.exporter is not None}
+    return not (options.include_original_images or options.include_documentation or able & set(options.annotation_formats))
