@@ -1,0 +1,360 @@
+"""One owner of job tasks: a nursery, a cancel scope per job, and the order in which an end comes about.
+
+A job's life is one task. It waits for its turn, works, and commits; a user's cancel cancels its scope. Who wins is decided
+in the registry, in one synchronous step:
+
+* A cancel: decision, gate shut, scope cancelled. The task unwinds and its file goes; then the journal row, then the event,
+  then the answer. A second task (`_conclude_cancel`) does this, since the first may take longer than the caller may wait.
+* A commit: `COMMIT POINT` in `_commit`. From the decision on it is shielded: rename, journal row, event.
+* An error: one `except Exception`, at the edge of the task.
+
+Why no job can complete after a cancel: both are offers to the same row of the transition table under one lock, and a row
+that has taken one has no entry for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+import trio
+
+from exportd.core import events
+from exportd.core.job import SYSTEM, Job, Transition
+from exportd.core.registry import Key, Registry
+from exportd.core.states import Event, Reason, State
+from exportd.formats.naming import safe_file_name
+from exportd.jobs.failures import diagnose
+from exportd.jobs.hub import Hub
+from exportd.jobs.ledger import Ledger
+from exportd.jobs.queue import FairQueue
+from exportd.jobs.reporter import Reporter
+from exportd.jobs.runner import Produced, Runner
+from exportd.settings import Settings
+from exportd.store.artifacts import Artifacts, Staged
+from exportd.store.journal import SaveJob
+
+log = structlog.get_logger("exportd.jobs")
+
+CLEANUP_DEADLINE = 60.0
+"""Seconds that the removal of a file may take before its task gives up; the next start sweeps what is left."""
+
+
+@dataclass(slots=True, eq=False)
+class _Life:
+    """What belongs to one job while it lives. Dropped when its end is told and its task is over."""
+
+    job_id: str
+    user_id: str
+    key: Key | None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    turn: trio.Event = field(default_factory=trio.Event)
+    recorded: trio.Event = field(default_factory=trio.Event)
+    unwound: trio.Event = field(default_factory=trio.Event)
+    concluded: trio.Event = field(default_factory=trio.Event)
+    record_error: Exception | None = None
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorStatistics:
+    """Counts of this moment."""
+
+    running: int
+    queued: int
+
+
+class Supervisor:
+    """Runs jobs. Made by `open_supervisor`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        hub: Hub,
+        ledger: Ledger,
+        artifacts: Artifacts,
+        runner: Runner,
+        may_export: Callable[[Job], Awaitable[bool]],
+        now: Callable[[], datetime],
+        nursery: trio.Nursery,
+    ) -> None:
+        self._settings = settings
+        self._registry, self._hub, self._ledger = registry, hub, ledger
+        self._artifacts, self._runner = artifacts, runner
+        self._may_export, self._now = may_export, now
+        self._nursery = nursery
+        self._lives: dict[str, _Life] = {}
+        self._queue = FairQueue()
+        self._running = 0
+        self._idle = trio.Event()
+
+    # --- from outside ------------------------------------------------------------------------------------------------
+
+    def submit(self, job: Job, key: Key | None = None) -> None:
+        """Gives an admitted job its task. `wait_recorded` tells when it is written down."""
+        life = self._lives[job.id] = _Life(job.id, job.user.id, key)
+        self._queue.put(life.user_id, life.job_id)
+        self._nursery.start_soon(self._live, life, name=f"export {job.id}")
+        self._dispatch()
+
+    async def wait_recorded(self, job_id: str) -> None:
+        """Returns when the submission is on the disk; raises what kept it from there. A cancel changes nothing."""
+        life = self._lives.get(job_id)
+        if life is not None:
+            await life.recorded.wait()
+            if life.record_error is not None:
+                raise life.record_error
+
+    def cancel_nowait(self, job_id: str, *, by: str, reason: Reason, actor: str = SYSTEM) -> bool:
+        """Decides a cancel, if it can still be decided: from then on no event leaves but `export:cancelled`.
+
+        False when the job's end was decided before, whichever it is. `wait_concluded` waits for the outcome.
+        """
+        at = self._now()
+        job, decided = self._registry.offer(
+            job_id, Event.CANCEL, cancelled_at=at, cancelled_by=by, reason=reason, actor=actor
+        )
+        if decided:
+            self._hub.shut(job)
+            life = self._lives[job_id]
+            life.scope.cancel(reason=f"{reason} by {actor}")
+            self._nursery.start_soon(self._conclude_cancel, life, name=f"cancel {job_id}")
+        return decided
+
+    async def wait_concluded(self, job_id: str) -> Job:
+        """The job once its end is decided, done and written down. A cancel of the waiting changes nothing."""
+        life = self._lives.get(job_id)
+        if life is not None:
+            await life.concluded.wait()
+        return self._registry.get(job_id)
+
+    def position(self, job: Job) -> int | None:
+        """The job's place in the queue, 1 for the next; None when it does not wait."""
+        return self._queue.position(job.user.id, job.id)
+
+    def statistics(self) -> SupervisorStatistics:
+        return SupervisorStatistics(self._running, len(self._queue))
+
+    async def drain(self, patience: float) -> None:
+        """Ends all jobs: those that wait at once, those that run when `patience` (seconds) is over.
+
+        A cancel cuts the patience short; every job has ended when this returns.
+        """
+        for life in list(self._lives.values()):
+            if not life.running:
+                self._shut_down(life)
+        with trio.move_on_after(patience):
+            await self._wait_idle()
+        for life in list(self._lives.values()):
+            self._shut_down(life)
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(self._settings.cleanup_timeout + CLEANUP_DEADLINE):
+                await self._wait_idle()
+
+    def _shut_down(self, life: _Life) -> None:
+        self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)
+
+    async def _wait_idle(self) -> None:
+        while self._lives:
+            self._idle = trio.Event()
+            await self._idle.wait()
+
+    # --- a job's life ----------------------------------------------------------------------------------------------
+
+    async def _live(self, life: _Life) -> None:
+        error: Exception | None = None
+        try:
+            with life.scope:
+                await self._record(life)
+                await life.turn.wait()
+                await self._work(life)
+        except Exception as caught:  # noqa: BLE001 - the one place where an error becomes `failed`
+            error = caught
+        finally:
+            life.recorded.set()
+            life.unwound.set()  # nothing of the job works any more, and its file is gone or published
+            with trio.CancelScope(shield=True):
+                await self._settle(life, error)
+                await life.concluded.wait()
+            self._leave(life)
+
+    async def _record(self, life: _Life) -> None:
+        """Writes the submission down. Shielded: a cancel that comes now has a row to follow."""
+        job = self._registry.get(life.job_id)
+        row = Transition(job.id, None, job.status, Reason.SUBMITTED, job.user.id, job.created_at)
+        with trio.CancelScope(shield=True):
+            try:
+                await self._ledger.write(SaveJob(replace(job, state=State.PENDING), row, life.key))
+            except Exception as error:
+                life.record_error = error
+                raise
+        life.recorded.set()
+        _log(row)
+
+    async def _work(self, life: _Life) -> None:
+        job = self._registry.get(life.job_id)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        before = job.status
+        job = self._registry.apply(
+            life.job_id, Event.START, started_at=self._now(), reason=Reason.STARTED, actor=SYSTEM
+        )
+        await self._save(job, before)
+        self._hub.publish(events.started(job), job)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._time_out, job.id, name=f"deadline {job.id}")
+            reporter = Reporter(job.id, self._registry, self._hub, self._now)
+            async with self._staged(job.id) as staged:
+                produced = await self._runner.produce(job, staged, reporter)
+                await self._commit(job, staged, produced)
+            nursery.cancel_scope.cancel(reason="the export has ended")
+
+    async def _time_out(self, job_id: str) -> None:
+        await trio.sleep(self._settings.job_timeout)
+        self.cancel_nowait(job_id, by="timeout", reason=Reason.TIMEOUT)
+
+    @asynccontextmanager
+    async def _staged(self, job_id: str) -> AsyncIterator[Staged]:
+        """A staging file that is gone, whatever ends the block, unless it was committed."""
+        staged = await trio.to_thread.run_sync(self._artifacts.stage, job_id)
+        keep = False
+        try:
+            yield staged
+            keep = self._registry.get(job_id).state is State.COMPLETED
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
+                await trio.to_thread.run_sync(staged.close if keep else staged.discard)
+
+    async def _commit(self, job: Job, staged: Staged, produced: Produced) -> None:
+        """Publishes the archive, or does nothing because a cancel was first."""
+        if not await self._may_export(job):
+            self.cancel_nowait(job.id, by="system", reason=Reason.ACCESS_REVOKED)
+        # COMMIT POINT. A cancel that is decided by now is seen here; one that comes later finds COMMITTING, for which the
+        # table has no cancel. There is no checkpoint between these two lines, and there must be none.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        job = self._registry.apply(job.id, Event.COMMIT, **self._result(job, produced))
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(staged.publish)
+            await self._conclude(job, Event.COMMITTED)
+
+    def _result(self, job: Job, produced: Produced) -> dict[str, Any]:
+        at = self._now()
+        return {
+            "completed_at": at,
+            "expires_at": at + timedelta(seconds=self._settings.archive_ttl),
+            "file_name": safe_file_name(job.project_name, ".zip"),
+            "file_size": produced.size,
+            "sha256": produced.sha256,
+            "total_images": produced.images,
+            "warnings": produced.warnings,
+            "progress": replace(self._registry.get(job.id).progress, percent=100, remaining=0.0, message="Completed"),
+            "reason": Reason.COMMITTED,
+            "actor": SYSTEM,
+        }
+
+    async def _settle(self, life: _Life, error: Exception | None) -> None:
+        """What is left to do when the task has unwound and nobody else has decided the job's end."""
+        if error is None:
+            # Only a nursery that was torn down from outside ends a task that neither committed nor was cancelled.
+            self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)
+            if self._registry.get(life.job_id).state is State.COMPLETED:
+                life.concluded.set()
+            return
+        failure = diagnose(error)
+        job, decided = self._registry.offer(
+            life.job_id,
+            Event.FAIL,
+            failed_at=self._now(),
+            error=failure.sentence,
+            error_code=failure.code,
+            retryable=failure.retryable,
+            reason=failure.reason,
+            actor=SYSTEM,
+        )
+        if not decided:
+            log.error("error_after_the_end", job=job.id, state=job.state.value, exc_info=error)
+            return
+        if not failure.expected:
+            log.error("export_failed", job=job.id, exc_info=error)
+        await self._conclude_anyhow(job, Event.FAIL_DONE)
+        life.concluded.set()
+
+    async def _conclude_cancel(self, life: _Life) -> None:
+        """Waits until the job's task has unwound, no longer than the clean-up deadline, and tells the end."""
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(self._settings.cleanup_timeout) as deadline:
+                await life.unwound.wait()
+            if deadline.cancelled_caught:
+                log.warning("cleanup_takes_long", job=life.job_id)
+            job = self._registry.get(life.job_id)
+            await self._conclude_anyhow(job, Event.CANCEL_DONE, cleanup_completed=life.unwound.is_set())
+        life.concluded.set()
+
+    async def _conclude_anyhow(self, job: Job, event: Event, **changes: Any) -> None:
+        """Like `_conclude`; a journal that cannot be written does not keep an end without archive from being told."""
+        try:
+            await self._conclude(job, event, **changes)
+        except Exception as error:  # noqa: BLE001 - logged, and after a crash the job is found unfinished: failed
+            log.error("end_not_recorded", job=job.id, error=repr(error))
+            self._tell(job, event, changes)
+
+    async def _conclude(self, job: Job, event: Event, **changes: Any) -> None:
+        """Writes the end down, then shows it, then tells it. Raises what the journal raises; then nothing was shown."""
+        changes["terminal_seq"] = self._hub.next_seq(job.id)
+        await self._save(self._registry.preview(job.id, event, **changes), job.status)
+        self._tell(job, event, changes)
+
+    def _tell(self, job: Job, event: Event, changes: dict[str, Any]) -> None:
+        final = self._registry.apply(job.id, event, **changes)
+        self._hub.publish(events.terminal(final), final)
+
+    async def _save(self, job: Job, before: str) -> None:
+        at = {Reason.STARTED: job.started_at, Reason.COMMITTED: job.completed_at}.get(job.reason)
+        row = Transition(job.id, before, job.status, job.reason, job.actor, at or job.cancelled_at or job.failed_at or self._now())
+        await self._ledger.write(SaveJob(job, row))
+        _log(row)
+
+    # --- the queue -----------------------------------------------------------------------------------------------
+
+    def _dispatch(self) -> None:
+        while self._running < self._settings.max_running_jobs and (job_id := self._queue.take()) is not None:
+            life = self._lives[job_id]
+            life.running = True
+            self._running += 1
+            life.turn.set()
+
+    def _leave(self, life: _Life) -> None:
+        """The task is over: only now its place is free."""
+        self._queue.discard(life.user_id, life.job_id)
+        self._running -= life.running
+        del self._lives[life.job_id]
+        self._dispatch()
+        self._idle.set()
+
+
+def _log(row: Transition) -> None:
+    log.info("transition", job=row.job_id, before=row.before, to=row.to, reason=row.reason.value, actor=row.actor)
+
+
+@asynccontextmanager
+async def open_supervisor(
+    settings: Settings,
+    registry: Registry,
+    hub: Hub,
+    ledger: Ledger,
+    artifacts: Artifacts,
+    runner: Runner,
+    may_export: Callable[[Job], Awaitable[bool]],
+    now: Callable[[], datetime],
+) -> AsyncIterator[Supervisor]:
+    """A supervisor; leaving the block ends all jobs at once (cancelled by `system`), and waits for them."""
+    async with trio.open_nursery() as nursery:
+        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now, nursery)
+        try:
+            yield supervisor
+        finally:
+            await supervisor.drain(0)
