@@ -96,6 +96,12 @@ class Registry:
                 return job, False
             return self._transition(job, event, changes), True
 
+    def preview(self, job_id: str, event: Event, **changes: Any) -> Job:
+        """The job as `apply` would make it, to be written down before it is shown. Raises what `apply` raises."""
+        with self._lock:
+            job = self._get(job_id)
+            return replace(job, state=after(job.state, event), **changes)
+
     def progress(self, job_id: str, progress: Progress) -> Job | None:
         """Notes progress of a job that works; percent never goes down. None once its end is decided."""
         with self._lock:
@@ -104,14 +110,6 @@ class Registry:
                 return None
             percent = max(progress.percent, job.progress.percent)
             return self._put(replace(job, progress=replace(progress, percent=percent)))
-
-    def warn(self, job_id: str, warnings: Iterable[str]) -> None:
-        """Adds warnings to a job that works."""
-        with self._lock:
-            job = self._get(job_id)
-            if job.state is State.PROCESSING:
-                fresh = tuple(w for w in warnings if w not in job.warnings)
-                self._put(replace(job, warnings=job.warnings + fresh))
 
     def expire(self, job_id: str, at: datetime) -> Job | None:
         """Marks a completed job's archive as gone: from now on nobody can open it. None if it is not there to expire."""
@@ -137,11 +135,6 @@ class Registry:
                 raise ExportActive("The export is still active; cancel it first.", job.id, job.status)
             self._drop(job)
             return job
-
-    def withdraw(self, job_id: str) -> None:
-        """Takes back an admission that could not be written down: the job has never been."""
-        with self._lock:
-            self._drop(self._get(job_id))
 
     def restore(self, jobs: Iterable[Job], keys: Iterable[tuple[Key, str]]) -> None:
         """Fills an empty registry from the journal."""

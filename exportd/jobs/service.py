@@ -1,0 +1,416 @@
+"""The daemon minus HTTP: what a user may ask for, and who may ask it.
+
+Access is looked up in the catalogue at every call. What a caller may not see raises the same error as what does not
+exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TypeVar
+
+import orjson
+import trio
+
+from exportd.core.job import Job, wire_time
+from exportd.core.options import ExportOptions, StartRequest
+from exportd.core.registry import Key, Registry
+from exportd.core.states import Reason, State
+from exportd.core.users import Access, User
+from exportd.errors import (
+    ExportActive,
+    ExportCancelled,
+    ExportCompleted,
+    ExportExpired,
+    ExportFailed,
+    ExportNotReady,
+    InsufficientSpace,
+    InvalidRequest,
+    NotAllowed,
+    NotFound,
+    Problem,
+    ProjectForbidden,
+    ShuttingDown,
+)
+from exportd.formats.table import unavailable
+from exportd.jobs.hub import Feed, Hub
+from exportd.jobs.ledger import open_ledger
+from exportd.jobs.ledger import Ledger
+from exportd.jobs.recovery import recover
+from exportd.jobs.retention import Retention
+from exportd.jobs.runner import Runner, nothing_to_produce
+from exportd.jobs.supervisor import Supervisor, open_supervisor
+from exportd.settings import Settings
+from exportd.store.artifacts import Artifacts, DataLock
+from exportd.store.catalogue import Catalogue, open_catalogue
+from exportd.store.journal import Journal
+from exportd.store.sources import Uploads
+
+T = TypeVar("T")
+
+LISTED = 200
+"""Jobs that `exports` lists, the newest."""
+
+TEXT_RATIO = 0.6
+"""Bytes in the archive for a byte of polygon text and format, deflated; on the high side, it is an estimate of room."""
+
+MEMBER_BYTES = 700
+"""Headers, directory and manifest for a member."""
+
+ARCHIVE_BYTES = 64 << 10
+"""What every archive has besides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What an export would hold. `bytes` errs on the high side."""
+
+    images: int
+    annotations: int
+    bytes: int
+    warnings: tuple[str, ...]
+
+    def as_wire(self) -> dict[str, object]:
+        return {
+            "images": self.images,
+            "annotations": self.annotations,
+            "bytes": self.bytes,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts of this moment."""
+
+    jobs: dict[str, int]
+    running: int
+    queued: int
+    watchers: int
+    free_bytes: int
+    draining: bool
+
+
+class Download:
+    """A completed job's archive, open. Expiry and deletion do not touch who has it open."""
+
+    def __init__(self, job: Job, fd: int) -> None:
+        self.job, self.fd = job, fd
+        self.size = job.file_size or 0
+
+    def close(self) -> None:
+        """Closes the descriptor; again is fine."""
+        if self.fd >= 0:
+            import os
+
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Service:
+    """Everything that can be asked of exportd. Made by `open_service`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        registry: Registry,
+        hub: Hub,
+        ledger: Ledger,
+        artifacts: Artifacts,
+        supervisor: Supervisor,
+        retention: Retention,
+        now: Callable[[], datetime],
+    ) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.draining = False
+        self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
+        self._supervisor, self._retention, self._now = supervisor, retention, now
+
+    # --- exports ---------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, user: User, project_id: str, request: StartRequest, idempotency_key: str | None = None
+    ) -> Job:
+        """Admits a job; it is written down when this returns. A cancel of the call may leave the job started.
+
+        Raises `ProjectForbidden`, `InvalidRequest`, `IdempotencyMismatch`, `TooManyActive`, `QueueFull`, `ShuttingDown`,
+        `InsufficientSpace`.
+        """
+        await self._enter(user, project_id)
+        key = self._key(user, project_id, request, idempotency_key)
+        if key is not None and (known := self._registry.retry(key)) is not None:
+            await self._supervisor.wait_recorded(known.id)
+            return known
+        if self.draining:
+            raise ShuttingDown("The export service is stopping; try again in a minute.", 60)
+        estimate = await self._estimate(project_id, request.options)
+        await self._check_space(estimate)
+        job = await self._new_job(user, project_id, request, estimate)
+        # From the admission to the task there is no checkpoint: no other start can pass the caps meanwhile.
+        job, fresh = self._registry.admit(job, key)
+        if fresh:
+            self._supervisor.submit(job, key)
+        await self._supervisor.wait_recorded(job.id)
+        return job
+
+    async def estimate(self, user: User, project_id: str, request: StartRequest) -> Estimate:
+        """What `start` would make, without starting it. Raises as `start` does for a bad request."""
+        await self._enter(user, project_id)
+        estimate = await self._estimate(project_id, request.options)
+        await self._check_space(estimate)
+        return estimate
+
+    async def status(self, user: User, project_id: str, job_id: str) -> dict[str, object]:
+        """The job object. Raises `NotFound`."""
+        return self._wire(await self._see(user, project_id, job_id))
+
+    async def cancel(self, user: User, project_id: str, job_id: str) -> tuple[Job, bool]:
+        """Cancels, waits until all of the job is gone, and gives it with whether this call decided it.
+
+        Raises `NotFound`, `NotAllowed`, `ExportCompleted`, `ExportFailed`. A cancel of the waiting does not take the
+        user's cancel back.
+        """
+        await self._own(user, project_id, job_id)
+        decided = self._supervisor.cancel_nowait(
+            job_id, by="user", reason=Reason.USER_CANCELLATION, actor=user.id
+        )
+        job = await self._supervisor.wait_concluded(job_id)
+        if job.state is not State.CANCELLED:
+            raise _conflict(job)
+        return job, decided
+
+    async def open_download(self, user: User, project_id: str, job_id: str) -> Download:
+        """The archive, open. Raises `NotFound` and what `_conflict` makes of a job without an archive."""
+        await self._see(user, project_id, job_id)
+        return self._registry.reading(job_id, self._open)
+
+    async def check_download(self, user: User, project_id: str, job_id: str) -> Job:
+        """The job, if its archive can be downloaded. Raises as `open_download`."""
+        job = await self._see(user, project_id, job_id)
+        _check_archive(job, self._now())
+        return job
+
+    async def delete(self, user: User, project_id: str, job_id: str) -> None:
+        """Removes record and archive. Raises `NotFound`, `NotAllowed`, `ExportActive`."""
+        job = await self._own(user, project_id, job_id)
+        if not job.is_final:
+            raise ExportActive("The export is still active; cancel it first.", job.id, job.status)
+        await self._retention.forget(job_id)
+
+    async def history(self, user: User, project_id: str, limit: int) -> list[dict[str, object]]:
+        """The project's jobs, newest first. Raises `NotFound`."""
+        if await self._access(user, project_id) is None:
+            raise NotFound("project")
+        return [self._wire(job) for job in self._registry.of_project(project_id, limit)]
+
+    async def audit(self, user: User, project_id: str, job_id: str) -> list[dict[str, object]]:
+        """The job's transitions, oldest first. Raises `NotFound`."""
+        await self._see(user, project_id, job_id)
+        return [row.as_wire() for row in await self._ledger.audit(job_id)]
+
+    # --- the caller's own -------------------------------------------------------------------------------------------
+
+    async def projects(self, user: User) -> list[dict[str, object]]:
+        """What the caller may export."""
+        return [
+            {
+                "id": p.id,
+                "title": p.title,
+                "type": p.type,
+                "role": str(p.role),
+                "ownerEmail": p.owner_email,
+                "imageCount": p.images,
+                "updatedAt": wire_time(p.updated_at),
+            }
+            for p in await trio.to_thread.run_sync(self.catalogue.projects, user)
+        ]
+
+    async def exports(self, user: User) -> list[dict[str, object]]:
+        """The caller's jobs over all projects that they still have access to, newest first."""
+        may_see = {p.id for p in await trio.to_thread.run_sync(self.catalogue.projects, user)}
+        return [self._wire(job) for job in self._registry.of_user(user.id, LISTED) if job.project_id in may_see]
+
+    def watch(self, user: User) -> AbstractContextManager[Feed]:
+        """The events of the user's jobs."""
+        return self._hub.watch(user)
+
+    # --- the daemon's own ---------------------------------------------------------------------------------------------
+
+    async def statistics(self) -> Statistics:
+        """Counts of this moment."""
+        now = self._supervisor.statistics()
+        free = await trio.to_thread.run_sync(self._artifacts.free)
+        return Statistics(
+            self._registry.counts(), now.running, now.queued, self._hub.watchers, max(0, free), self.draining
+        )
+
+    async def drain(self, patience: float) -> None:
+        """No new jobs; those that run get `patience` seconds, then they are cancelled by `system`. Ends all feeds."""
+        self.draining = True
+        await self._supervisor.drain(patience)
+        self._hub.end()
+
+    # --- how ------------------------------------------------------------------------------------------------------
+
+    async def _access(self, user: User, project_id: str) -> Access | None:
+        return await trio.to_thread.run_sync(self.catalogue.access, user, project_id)
+
+    async def _enter(self, user: User, project_id: str) -> None:
+        if await self._access(user, project_id) is None:
+            raise ProjectForbidden
+
+    async def _see(self, user: User, project_id: str, job_id: str) -> Job:
+        """The job as it is after access was looked up. Raises `NotFound`."""
+        access = await self._access(user, project_id)
+        job = self._registry.get(job_id)
+        if access is None or job.project_id != project_id:
+            raise NotFound
+        return job
+
+    async def _own(self, user: User, project_id: str, job_id: str) -> Job:
+        """Like `_see`, for what only the job's own user or the project's owner may do. Raises `NotAllowed` too."""
+        access = await self._access(user, project_id)
+        job = self._registry.get(job_id)
+        if access is None or job.project_id != project_id:
+            raise NotFound
+        if access is not Access.OWNER and job.user.id != user.id:
+            raise NotAllowed("Only who started the export, or the project's owner, may do this.")
+        return job
+
+    def _wire(self, job: Job) -> dict[str, object]:
+        return job.as_wire(self._supervisor.position(job))
+
+    def _open(self, job: Job) -> Download:
+        _check_archive(job, self._now())
+        return Download(job, self._artifacts.open(job.id))
+
+    def _key(self, user: User, project_id: str, request: StartRequest, key: str | None) -> Key | None:
+        if key is None:
+            return None
+        body = {"project": project_id, "request": request.model_dump(mode="json")}
+        digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return Key(user.id, key, digest, self._now())
+
+    async def _new_job(self, user: User, project_id: str, request: StartRequest, estimate: Estimate) -> Job:
+        name = request.project_name
+        if name is None:
+            project = await trio.to_thread.run_sync(self.catalogue.project, project_id)
+            if project is None:
+                raise ProjectForbidden
+            name = project.title
+        return Job(
+            id=str(uuid.uuid4()),
+            project_id=project_id,
+            project_name=name,
+            user=user,
+            options=request.options,
+            created_at=self._now(),
+            estimate=estimate.bytes,
+        )
+
+    async def _estimate(self, project_id: str, options: ExportOptions) -> Estimate:
+        if nothing_to_produce(options):
+            raise InvalidRequest(
+                [Problem("options", "this version cannot produce anything of what is chosen; ask /api/export/formats")]
+            )
+        if options.selected_image_ids is not None:
+            unknown = await trio.to_thread.run_sync(
+                self.catalogue.unknown_images, project_id, options.selected_image_ids
+            )
+            if unknown:
+                raise InvalidRequest(
+                    [Problem(f"options.selectedImageIds[{i}]", "there is no such image in the project") for i in unknown]
+                )
+        totals = await trio.to_thread.run_sync(self.catalogue.totals, project_id, options.selected_image_ids)
+        texts = len(options.annotation_formats)
+        size = ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
+        if options.include_original_images:
+            size += totals.image_bytes
+        return Estimate(totals.images, totals.annotations, size, tuple(unavailable(options)))
+
+    async def _check_space(self, estimate: Estimate) -> None:
+        free = await trio.to_thread.run_sync(self._artifacts.free)
+        promised = sum(job.estimate for job in self._registry.active())
+        if estimate.bytes + promised > free:
+            raise InsufficientSpace(
+                "There is not enough room for this export on the service's disk; choose less, or try again later."
+            )
+
+
+def _check_archive(job: Job, now: datetime) -> None:
+    if job.state is not State.COMPLETED or job.expired_at is not None or (job.expires_at and job.expires_at <= now):
+        raise _conflict(job)
+
+
+def _conflict(
+    job: Job,
+) -> ExportNotReady | ExportFailed | ExportCancelled | ExportCompleted | ExportExpired:
+    """Why the archive cannot be had, or the job not be cancelled."""
+    match job.state:
+        case State.CANCELLED:
+            return ExportCancelled(
+                "The export was cancelled.", job.id, job.status, cancelledAt=wire_time(job.cancelled_at)
+            )
+        case State.FAILED:
+            return ExportFailed(f"The export failed. {job.error or ''}".strip(), job.id, job.status)
+        case State.COMPLETED if job.expires_at is not None:
+            at = wire_time(job.expired_at or job.expires_at)
+            return ExportExpired("The archive was kept for its time and is gone.", job.id, job.status, expiredAt=at)
+        case _:
+            return ExportNotReady("The export is not finished yet.", job.id, job.status)
+
+
+@asynccontextmanager
+async def open_service(
+    settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> AsyncIterator[Service]:
+    """Locks the data directory, recovers, and runs jobs until the block is left; then none of them is left either.
+
+    Raises `DataDirectoryInUse`, `DataDirectoryUnusable`, `SettingsError`.
+    """
+    with DataLock(settings.data):
+        catalogue = open_catalogue(settings.database_url, settings.data)
+        journal = Journal(settings.data)
+        try:
+            artifacts = Artifacts(settings.data, settings.disk_reserve)
+            registry = Registry(
+                max_active_per_user=settings.max_active_jobs_per_user,
+                max_active=settings.max_running_jobs + settings.max_queued_jobs,
+            )
+            await trio.to_thread.run_sync(recover, journal, artifacts, registry, now())
+            hub = Hub(registry)
+            runner = Runner(catalogue, Uploads(settings.uploads_directory))
+
+            async def may_export(job: Job) -> bool:
+                return await trio.to_thread.run_sync(catalogue.access, job.user, job.project_id) is not None
+
+            async with (
+                open_ledger(journal) as ledger,
+                open_supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now) as supervisor,
+                trio.open_nursery() as nursery,
+            ):
+                retention = Retention(settings, registry, hub, ledger, artifacts, now)
+                nursery.start_soon(retention.run, name="retention")
+                yield Service(
+                    settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, now
+                )
+                nursery.cancel_scope.cancel(reason="the service ends")
+        finally:
+            journal.close()
+            catalogue.close()
