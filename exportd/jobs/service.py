@@ -7,6 +7,7 @@ exist.
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -32,6 +33,7 @@ from exportd.errors import (
     ExportNotReady,
     InsufficientSpace,
     InvalidRequest,
+    JobConflict,
     NotAllowed,
     NotFound,
     Problem,
@@ -40,8 +42,7 @@ from exportd.errors import (
 )
 from exportd.formats.table import unavailable
 from exportd.jobs.hub import Feed, Hub
-from exportd.jobs.ledger import open_ledger
-from exportd.jobs.ledger import Ledger
+from exportd.jobs.ledger import Ledger, open_ledger
 from exportd.jobs.recovery import recover
 from exportd.jobs.retention import Retention
 from exportd.jobs.runner import Runner, nothing_to_produce
@@ -107,8 +108,6 @@ class Download:
     def close(self) -> None:
         """Closes the descriptor; again is fine."""
         if self.fd >= 0:
-            import os
-
             os.close(self.fd)
             self.fd = -1
 
@@ -191,12 +190,15 @@ class Service:
             job_id, by="user", reason=Reason.USER_CANCELLATION, actor=user.id
         )
         job = await self._supervisor.wait_concluded(job_id)
+        if job.state is State.COMPLETED:
+            at = wire_time(job.completed_at)
+            raise ExportCompleted("The export is completed already.", job.id, job.status, completedAt=at)
         if job.state is not State.CANCELLED:
-            raise _conflict(job)
+            raise _no_archive(job)
         return job, decided
 
     async def open_download(self, user: User, project_id: str, job_id: str) -> Download:
-        """The archive, open. Raises `NotFound` and what `_conflict` makes of a job without an archive."""
+        """The archive, open. Raises `NotFound` and what `_no_archive` makes of a job without one."""
         await self._see(user, project_id, job_id)
         return self._registry.reading(job_id, self._open)
 
@@ -355,13 +357,11 @@ class Service:
 
 def _check_archive(job: Job, now: datetime) -> None:
     if job.state is not State.COMPLETED or job.expired_at is not None or (job.expires_at and job.expires_at <= now):
-        raise _conflict(job)
+        raise _no_archive(job)
 
 
-def _conflict(
-    job: Job,
-) -> ExportNotReady | ExportFailed | ExportCancelled | ExportCompleted | ExportExpired:
-    """Why the archive cannot be had, or the job not be cancelled."""
+def _no_archive(job: Job) -> JobConflict:
+    """Why the job has no archive that could be had."""
     match job.state:
         case State.CANCELLED:
             return ExportCancelled(
@@ -369,7 +369,7 @@ def _conflict(
             )
         case State.FAILED:
             return ExportFailed(f"The export failed. {job.error or ''}".strip(), job.id, job.status)
-        case State.COMPLETED if job.expires_at is not None:
+        case State.COMPLETED:
             at = wire_time(job.expired_at or job.expires_at)
             return ExportExpired("The archive was kept for its time and is gone.", job.id, job.status, expiredAt=at)
         case _:

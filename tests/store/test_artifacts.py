@@ -1,0 +1,84 @@
+"""Archives appear whole or not at all."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from exportd.errors import DataDirectoryInUse, InsufficientSpace
+from exportd.settings import Reserve
+from exportd.store.artifacts import Artifacts, DataLock
+
+NO_RESERVE = Reserve(0, None)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+
+
+def test_a_published_archive_is_what_was_written(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    staged = artifacts.stage("j")
+    for part in (b"abc", b"", b"def" * 1000):
+        staged.write(part)
+    assert files(tmp_path) == ["staging/j.zip"]
+    assert staged.flush() == hashlib.sha256(b"abc" + b"def" * 1000).hexdigest()
+    staged.publish()
+    staged.close()
+    assert files(tmp_path) == ["archives/j.zip"]
+    assert artifacts.size("j") == staged.size == 3003
+    fd = artifacts.open("j")
+    artifacts.remove("j")
+    artifacts.remove("j")
+    assert os.read(fd, 10_000) == b"abc" + b"def" * 1000  # who has it open reads on
+    os.close(fd)
+    assert artifacts.size("j") is None
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_discarded_archive_leaves_nothing_under_either_name(tmp_path: Path, published: bool) -> None:
+    staged = Artifacts(tmp_path, NO_RESERVE).stage("j")
+    staged.write(b"x")
+    if published:
+        staged.publish()
+    staged.discard()
+    staged.discard()
+    assert files(tmp_path) == []
+
+
+def test_a_rewound_file_begins_anew(tmp_path: Path) -> None:
+    staged = Artifacts(tmp_path, NO_RESERVE).stage("j")
+    staged.write(b"first try")
+    staged.rewind()
+    staged.write(b"2nd")
+    assert (staged.flush(), staged.size) == (hashlib.sha256(b"2nd").hexdigest(), 3)
+    assert (tmp_path / "staging/j.zip").read_bytes() == b"2nd"
+    staged.discard()
+
+
+def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
+    staged = Artifacts(tmp_path, Reserve(1 << 60, None)).stage("j")
+    with pytest.raises(InsufficientSpace):
+        staged.write(b"x")
+    staged.discard()
+
+
+def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    for job in ("keep", "orphan"):
+        staged = artifacts.stage(job)
+        staged.publish()
+        staged.close()
+    for job in ("working", "dead"):
+        artifacts.stage(job).close()
+    assert sorted(artifacts.sweep({"keep"}, {"working"})) == ["dead.zip", "orphan.zip"]
+    assert files(tmp_path) == ["archives/keep.zip", "staging/working.zip"]
+
+
+def test_a_data_directory_serves_one_process(tmp_path: Path) -> None:
+    with DataLock(tmp_path / "d"):
+        with pytest.raises(DataDirectoryInUse, match="Another exportd"):
+            DataLock(tmp_path / "d")
+    with DataLock(tmp_path / "d"):
+        pass
