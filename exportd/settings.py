@@ -101,7 +101,9 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
-    data: Path = Field(Path("~/.local/share/exportd"), description="data directory: catalogue, journal, archives, secret")
+    data: Path = Field(
+        Path("~/.local/share/exportd"), description="data directory: catalogue, journal, archives, secret"
+    )
     host: str = Field("127.0.0.1", description="where it listens")
     port: int = Field(8765, ge=0, le=65535, description="where it listens; 0 picks a free port and prints it")
     database_url: str | None = Field(None, description="where projects come from; unset: the embedded catalogue")
@@ -179,7 +181,9 @@ def load(options: Mapping[str, Any] | None = None, config: Path | None = None) -
     except (OSError, ValueError) as error:
         raise SettingsError(f"The settings file {path} cannot be read: {error}") from None
     layers = (("option", given), ("environment", environment), ("file", file))
-    origins = {name: next((where for where, layer in layers if name in layer), "default") for name in Settings.model_fields}
+    origins = {
+        name: next((where for where, layer in layers if name in layer), "default") for name in Settings.model_fields
+    }
     try:
         settings = Settings(**{**file, **environment, **given})
     except ValidationError as error:
@@ -200,3 +204,30 @@ def _explain(error: ValidationError, origins: Mapping[str, str], path: Path) -> 
     return "\n".join(lines)
 
 
+def table() -> str:
+    """All settings as a Markdown table, for the README."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `{PREFIX}{name.upper()}` | {_shown_default(name, field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _shown_default(name: str, default: object) -> str:
+    if name == "max_running_jobs":
+        return "number of cores"
+    if default is None or default == ():
+        return "–"
+    if name == "disk_reserve":
+        return "`1GiB,5%`"
+    if name == "max_body":
+        return "`1MiB`"
+    if isinstance(default, float):
+        return f"`{_duration(default)}`"
+    return f"`{default}`"
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds % length == 0 and seconds > length * (unit == "d"):
+            return f"{seconds / length:g}{unit}"
+    return f"{seconds:g}s"

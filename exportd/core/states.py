@@ -103,6 +103,8 @@ def after(state: State, event: Event) -> State:
 def diagram() -> str:
     """The table as a Mermaid state diagram, for the README."""
     lines = ["stateDiagram-v2", f"    [*] --> {INITIAL}"]
-    lines += [f"    {state} --> {target} : {event}" for state, row in TRANSITIONS.items() for event, target in row.items()]
+    lines += [
+        f"    {state} --> {target} : {event}" for state, row in TRANSITIONS.items() for event, target in row.items()
+    ]
     lines += [f"    {state} --> [*]" for state in TRANSITIONS if state in FINAL]
     return "\n".join(lines)

@@ -57,5 +57,8 @@ def diagnose(error: BaseException) -> Failure:
 
 
 INTERRUPTED = Failure(
-    Reason.INTERRUPTED, "INTERRUPTED", "The export service stopped before the export was finished; start it again.", True
+    Reason.INTERRUPTED,
+    "INTERRUPTED",
+    "The export service stopped before the export was finished; start it again.",
+    True,
 )

@@ -170,7 +170,10 @@ class Hub:
         if anchor is None or anchor.user_id != user.id:
             return self.since(user, job_id, seq)
         later = [
-            f for other in self._logs.values() for f in other.since(0) if f.user_id == user.id and f.order > anchor.order
+            f
+            for other in self._logs.values()
+            for f in other.since(0)
+            if f.user_id == user.id and f.order > anchor.order
         ]
         return iter(sorted(later, key=lambda f: f.order))
 

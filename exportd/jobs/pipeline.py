@@ -176,7 +176,9 @@ class Pipeline:
             ready = batches(work)
             with closing(ready):
                 async with send:
-                    while (batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)) is not None:
+                    while (
+                        batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)
+                    ) is not None:
                         await send.send(batch)
 
 

@@ -211,4 +211,6 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 def nothing_to_produce(options: ExportOptions) -> bool:
     """Whether none of what is chosen can be produced by this version."""
     able = {row.id for row in FORMATS if row.exporter is not None}
-    return not (options.include_original_images or options.include_documentation or able & set(options.annotation_formats))
+    return not (
+        options.include_original_images or options.include_documentation or able & set(options.annotation_formats)
+    )

@@ -186,9 +186,7 @@ class Service:
         user's cancel back.
         """
         await self._own(user, project_id, job_id)
-        decided = self._supervisor.cancel_nowait(
-            job_id, by="user", reason=Reason.USER_CANCELLATION, actor=user.id
-        )
+        decided = self._supervisor.cancel_nowait(job_id, by="user", reason=Reason.USER_CANCELLATION, actor=user.id)
         job = await self._supervisor.wait_concluded(job_id)
         if job.state is State.COMPLETED:
             at = wire_time(job.completed_at)
@@ -265,8 +263,10 @@ class Service:
     async def drain(self, patience: float) -> None:
         """No new jobs; those that run get `patience` seconds, then they are cancelled by `system`. Ends all feeds."""
         self.draining = True
-        await self._supervisor.drain(patience)
-        self._hub.end()
+        try:
+            await self._supervisor.drain(patience)
+        finally:
+            self._hub.end()
 
     # --- how ------------------------------------------------------------------------------------------------------
 
@@ -337,11 +337,16 @@ class Service:
             )
             if unknown:
                 raise InvalidRequest(
-                    [Problem(f"options.selectedImageIds[{i}]", "there is no such image in the project") for i in unknown]
+                    [
+                        Problem(f"options.selectedImageIds[{i}]", "there is no such image in the project")
+                        for i in unknown
+                    ]
                 )
         totals = await trio.to_thread.run_sync(self.catalogue.totals, project_id, options.selected_image_ids)
         texts = len(options.annotation_formats)
-        size = ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
+        size = (
+            ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
+        )
         if options.include_original_images:
             size += totals.image_bytes
         return Estimate(totals.images, totals.annotations, size, tuple(unavailable(options)))
@@ -407,9 +412,7 @@ async def open_service(
             ):
                 retention = Retention(settings, registry, hub, ledger, artifacts, now)
                 nursery.start_soon(retention.run, name="retention")
-                yield Service(
-                    settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, now
-                )
+                yield Service(settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, now)
                 nursery.cancel_scope.cancel(reason="the service ends")
         finally:
             journal.close()

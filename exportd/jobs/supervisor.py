@@ -148,12 +148,13 @@ class Supervisor:
         for life in list(self._lives.values()):
             if not life.running:
                 self._shut_down(life)
-        with trio.move_on_after(patience):
-            await self._wait_idle()
-        for life in list(self._lives.values()):
-            self._shut_down(life)
-        with trio.CancelScope(shield=True):
-            with trio.move_on_after(self._settings.cleanup_timeout + CLEANUP_DEADLINE):
+        try:
+            with trio.move_on_after(patience):
+                await self._wait_idle()
+        finally:
+            for life in list(self._lives.values()):
+                self._shut_down(life)
+            with trio.CancelScope(shield=True), trio.move_on_after(self._settings.cleanup_timeout + CLEANUP_DEADLINE):
                 await self._wait_idle()
 
     def _shut_down(self, life: _Life) -> None:
@@ -314,7 +315,9 @@ class Supervisor:
 
     async def _save(self, job: Job, before: str) -> None:
         at = {Reason.STARTED: job.started_at, Reason.COMMITTED: job.completed_at}.get(job.reason)
-        row = Transition(job.id, before, job.status, job.reason, job.actor, at or job.cancelled_at or job.failed_at or self._now())
+        row = Transition(
+            job.id, before, job.status, job.reason, job.actor, at or job.cancelled_at or job.failed_at or self._now()
+        )
         await self._ledger.write(SaveJob(job, row))
         _log(row)
 

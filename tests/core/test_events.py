@@ -41,7 +41,11 @@ def test_a_job_that_has_not_ended_has_no_terminal_event() -> None:
 def test_a_frame_is_the_json_of_the_contract() -> None:
     frame = events.frame(events.progress(JOB, T0), JOB, 17, 1)
     told = orjson.loads(frame.payload)
-    assert (told["event"], told["seq"], told["data"]["timestamp"]) == ("export:progress", 17, "2026-01-31T12:00:00.000Z")
+    assert (told["event"], told["seq"], told["data"]["timestamp"]) == (
+        "export:progress",
+        17,
+        "2026-01-31T12:00:00.000Z",
+    )
 
 
 def test_nothing_but_cancelled_passes_a_shut_gate_and_nothing_follows_the_end() -> None:
@@ -68,7 +72,9 @@ def test_a_log_keeps_everything_but_old_progress() -> None:
     assert [f.seq for f in kept[1:]] == list(range(2 * MAX_LOGGED + 3, 3 * MAX_LOGGED + 2))
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([events.PROGRESS, events.PHASE_CHANGED]), st.booleans())))
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([events.PROGRESS, events.PHASE_CHANGED]), st.booleans()))
+)
 def test_a_slow_reader_sees_order_no_repeats_and_all_but_progress(history: list[tuple[str, str, bool]]) -> None:
     outbox, sent, read = Outbox(), [], []
     for seq, (job, event, reads) in enumerate(history):

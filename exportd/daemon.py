@@ -1,0 +1,135 @@
+"""The composition root: service, server, signals.
+
+SIGTERM or SIGINT drains: no new jobs, running ones and downloads get their time, sockets close. The second signal stops at
+once: jobs are cancelled, connections cut.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+import trio
+
+from exportd import logs
+from exportd.core.users import User
+from exportd.errors import SettingsError
+from exportd.jobs.service import Service, open_service
+from exportd.settings import Settings
+from exportd.tokens import Tickets, load_secret
+from exportd.web.app import create_app
+from exportd.web.server import serve
+
+log = structlog.get_logger("exportd.daemon")
+
+WHERE = "daemon.json"
+"""In the data directory while the daemon serves: its address and process, for the command line."""
+
+SWITCH_INTERVAL = 0.001
+"""Seconds after which a worker thread lets the event loop have the interpreter: the default of 5 ms is longer than an
+answer should take."""
+
+
+def run(settings: Settings, *, user: str | None = None) -> int:
+    """Serves until a signal; the exit code. `user` is whom the login link logs in, an e-mail address.
+
+    Raises `SettingsError`, `DataDirectoryInUse`, `DataDirectoryUnusable`.
+    """
+    import sys
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    logs.configure(settings)
+    if settings.jwt_secret is None and not _is_loopback(settings.host):
+        raise SettingsError(
+            f"Without EXPORTD_JWT_SECRET exportd serves this machine only; set it, or listen on 127.0.0.1, not {settings.host}."
+        )
+    return trio.run(_serve, settings, user)
+
+
+async def _serve(settings: Settings, user: str | None) -> int:
+    tickets = Tickets()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with open_service(settings) as service, trio.open_nursery() as nursery:
+            app = create_app(service, settings, load_secret(settings), tickets, partial(_login_user, service, user))
+            stopping, cut = trio.Event(), trio.Event()
+            served = trio.Event()
+            url = await nursery.start(_server, app, settings, stopping, cut, served)
+            with _announced(settings.data, url):
+                print(f"exportd serves {url}", flush=True)  # noqa: T201 - the address is for people and scripts
+                if settings.jwt_secret is None:
+                    print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)  # noqa: T201
+                await anext(aiter(signals))
+                log.info("draining", seconds=settings.drain_timeout)
+                await _stop(service, signals, stopping, cut, served, settings.drain_timeout)
+    log.info("stopped")
+    return 0
+
+
+async def _server(  # type: ignore[no-untyped-def]
+    app, settings: Settings, stopping: trio.Event, cut: trio.Event, served: trio.Event, *, task_status
+) -> None:
+    try:
+        await serve(app, host=settings.host, port=settings.port, stopping=stopping, cut=cut, task_status=task_status)
+    finally:
+        served.set()
+
+
+async def _stop(
+    service: Service,
+    signals: AsyncIterator[int],
+    stopping: trio.Event,
+    cut: trio.Event,
+    served: trio.Event,
+    patience: float,
+) -> None:
+    """Drains within `patience` seconds, or until the second signal; whatever still holds on is cut then."""
+    async with trio.open_nursery() as nursery:
+
+        async def hurry() -> None:
+            await anext(aiter(signals))
+            log.warning("stopping_at_once")
+            nursery.cancel_scope.cancel(reason="second signal")
+
+        nursery.start_soon(hurry, name="second signal")
+        with trio.move_on_after(patience):
+            await service.drain(patience)
+            stopping.set()
+            await served.wait()
+        nursery.cancel_scope.cancel(reason="drained")
+    stopping.set()
+    cut.set()
+
+
+async def _login_user(service: Service, email: str | None) -> User | None:
+    """Whom a login link logs in: the one who was named, else the first user of the catalogue."""
+    if email is not None:
+        return await trio.to_thread.run_sync(lambda: service.catalogue.user(email=email))
+    users = await trio.to_thread.run_sync(service.catalogue.users)
+    return users[0] if users else None
+
+
+@contextmanager
+def _announced(data: Path, url: str) -> Iterator[None]:
+    """Tells the command line where the daemon is, while it is there."""
+    path = data / WHERE
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    draft.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
