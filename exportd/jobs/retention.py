@@ -51,7 +51,7 @@ class Retention:
         while True:
             try:
                 await self.round()
-            except Exception:  # noqa: BLE001 - the daemon lives; the next round tries again
+            except Exception:
                 log.exception("retention_failed")
             await trio.sleep(self._pause())
 

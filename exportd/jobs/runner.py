@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import structlog
 import trio
@@ -15,16 +17,17 @@ from exportd.core.options import ExportOptions
 from exportd.errors import SourceChanged
 from exportd.formats.documentation import documentation
 from exportd.formats.manifest import export_report, manifest, sums
-from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.table import FORMATS, unavailable
+from exportd.formats.member import Exporter, Member, Tick, Warn
+from exportd.formats.table import FORMATS, FormatRow, unavailable
 from exportd.jobs.dataset import ProjectDataset, sizes, survey
-from exportd.jobs.pipeline import Batch, Lane, Pipeline, Writer
+from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
 from exportd.jobs.reporter import Reporter
 from exportd.store.artifacts import Staged
 from exportd.store.catalogue import Catalogue
 from exportd.store.sources import UnreadableImage, Uploads
 
 log = structlog.get_logger("exportd.runner")
+T = TypeVar("T")
 
 READ_BYTES = 1 << 20
 """Of an original at a time; a cancel falls between two reads."""
@@ -123,7 +126,7 @@ class _Attempt:
         sha256 = await self._thread(self._writer.finish)
         return Produced(sha256, self._staged.size, len(dataset.images), warnings)
 
-    async def _thread(self, call, *args):  # type: ignore[no-untyped-def]
+    async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
@@ -132,10 +135,13 @@ class _Attempt:
         lanes = []
         if options.include_original_images:
             lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
-        for row in FORMATS:
-            if row.id in options.annotation_formats and (exporter := row.exporter) is not None:
-                lanes.append(Lane("annotations", lambda e=exporter: e(dataset, options)))  # type: ignore[misc]
+        lanes += [Lane("annotations", partial(exporter, dataset, options)) for _, exporter in self._exporters()]
         return lanes
+
+    def _exporters(self) -> list[tuple[FormatRow, Exporter]]:
+        """The chosen formats that can be produced, in the fixed order."""
+        chosen = [row for row in FORMATS if row.id in self._job.options.annotation_formats]
+        return [(row, row.exporter) for row in chosen if row.exporter is not None]
 
     def _plan(self, dataset: ProjectDataset, lanes: list[Lane]) -> list[tuple[str, int, float]]:
         count = len(dataset.images)
@@ -144,15 +150,14 @@ class _Attempt:
         rest = sum(weight for _, _, weight in plan) / 50 + 1e-3
         return [*plan, ("documentation", 1, rest), ("compression", 1, rest)]
 
-    def _papers(self, dataset: ProjectDataset, warnings: tuple[str, ...]):  # type: ignore[no-untyped-def]
+    def _papers(self, dataset: ProjectDataset, warnings: tuple[str, ...]) -> Iterator[Callable[[], Work]]:
         """What describes the rest, each made when all before it is written."""
         options = self._job.options
-        rows = [row for row in FORMATS if row.id in options.annotation_formats and row.exporter is not None]
         if options.include_documentation:
+            rows = [row for row, _ in self._exporters()]
             yield lambda: documentation(dataset, options, rows, warnings)
-        yield lambda: _one(export_report(dataset, warnings))
-        entries = self._writer.entries
-        yield lambda: _one(manifest(self._writer.entries), sums(entries))
+        yield lambda: _each(export_report(dataset, warnings))
+        yield lambda: _each(manifest(self._writer.entries), sums(self._writer.entries))
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*dataset.notes.warnings, *self._warnings]))
@@ -162,7 +167,7 @@ class _Attempt:
         self._reporter.count(index, batch.images, batch.item)
 
 
-def _one(*members: Member) -> Generator[Member, None, None]:
+def _each(*members: Member) -> Generator[Member, None, None]:
     yield from members
 
 

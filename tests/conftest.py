@@ -1,0 +1,65 @@
+"""What several rooms' tests need: settings over a temporary directory, a small real project, the service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exportd.core.users import User
+from exportd.jobs.service import Service, open_service
+from exportd.settings import Settings
+from exportd.store.embedded import Embedded
+from exportd.store.importers import sample_project
+
+
+@dataclass(frozen=True)
+class World:
+    """A data directory with one project of three images."""
+
+    settings: Settings
+    project_id: str
+    alice: User
+    bob: User
+
+    @asynccontextmanager
+    async def service(self, **changes: Any) -> AsyncIterator[Service]:
+        async with open_service(self.settings.model_copy(update=changes)) as service:
+            yield service
+
+    def files(self) -> list[str]:
+        """Archives and staging files."""
+        return sorted(
+            p.relative_to(self.settings.data).as_posix()
+            for room in ("staging", "archives")
+            for p in (self.settings.data / room).rglob("*")
+        )
+
+    def share(self, email: str, status: str) -> None:
+        with closing(Embedded(self.settings.data)) as embedded:
+            embedded.share(self.project_id, email, status)
+
+
+def make_world(data: Path, images: int = 3) -> World:
+    """A new data directory; alice owns the project, bob has a share."""
+    settings = Settings(data=data, disk_reserve=0, max_active_jobs_per_user=3, max_running_jobs=2)
+    with closing(Embedded(data)) as embedded:
+        alice, bob = embedded.add_user("alice@example.org"), embedded.add_user("bob@example.org")
+        project = sample_project(embedded, settings.uploads_directory, alice.email, images).project_id
+        embedded.share(project, bob.email, "accepted")
+    return World(settings, project, alice, bob)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path / "data")
+
+
+@pytest.fixture
+def world_of(tmp_path: Path) -> Callable[[int], World]:
+    """Worlds with a project of so many images."""
+    return lambda images: make_world(tmp_path / f"data{images}", images)

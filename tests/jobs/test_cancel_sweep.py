@@ -1,0 +1,144 @@
+"""The guarantee, at every scheduling step of an export: a cancel that is accepted wins, and nothing follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import structlog.testing
+import trio
+from conftest import World
+from sweep import CancelAtCheck, CancelAtStep
+
+from exportd.core.events import TERMINAL
+from exportd.core.job import Job
+from exportd.core.options import ExportOptions, StartRequest
+from exportd.core.states import Reason
+from exportd.jobs.hub import Feed
+from exportd.jobs.service import Service
+
+EVERYTHING = StartRequest(
+    options=ExportOptions(
+        include_original_images=True,
+        annotation_formats=("coco", "yolo", "json"),
+        include_documentation=True,
+    )
+)
+ENDS = {"completed": "export:completed", "cancelled": "export:cancelled", "failed": "export:failed"}
+PATIENCE = 30
+"""Seconds after which a run is taken to hang; never reached."""
+
+
+@dataclass
+class Run:
+    """One export with a cancel somewhere in it."""
+
+    service: Service
+    events: list[str] = field(default_factory=list)
+    events_at_answer: int | None = None
+    job: Job | None = None
+    accepted: bool | None = None
+
+    def cancel(self) -> None:
+        """What the instrument calls: sync, in the event loop."""
+        active = self.service._registry.active()
+        if active:
+            self.accepted = self.service._supervisor.cancel_nowait(
+                active[0].id, by="user", reason=Reason.USER_CANCELLATION, actor="alice"
+            )
+
+    async def watch(self, feed: Feed) -> None:
+        while True:
+            self.events.append((await feed.receive()).event)
+
+    async def whole(self, world: World) -> None:
+        with self.service.watch(world.alice) as feed:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.watch, feed)
+                started = await self.service.start(world.alice, world.project_id, EVERYTHING)
+                self.job = await self.service._supervisor.wait_concluded(started.id)
+                await trio.testing.wait_all_tasks_blocked()
+                self.events_at_answer = len(self.events)
+                await trio.testing.wait_all_tasks_blocked(0.001)
+                nursery.cancel_scope.cancel()
+
+
+async def violations(run: Run, world: World, logged: list[dict[str, object]]) -> list[str]:
+    """Every promise that does not hold after the run."""
+    job, found = run.job, []
+    assert job is not None
+    ends = [e for e in run.events if e in TERMINAL]
+    if run.accepted and job.status != "cancelled":
+        found.append(f"the cancel was accepted and the job is {job.status}")
+    if run.accepted is False and job.status != "completed":
+        found.append(f"the cancel was refused and the job is {job.status}")
+    if ends != [ENDS[job.status]] or run.events[-1:] != ends or len(run.events) != run.events_at_answer:
+        found.append(f"events {run.events}, the job is {job.status}")
+    archive = f"archives/{job.id}.zip"
+    if world.files() != ([archive] if job.status == "completed" else []):
+        found.append(f"{job.status}, and on disk: {world.files()}")
+    if job.status == "cancelled" and job.cleanup_completed is not True:
+        found.append("the clean-up was not completed")
+    trail = await run.service.audit(world.alice, world.project_id, job.id)
+    if [row["to"] for row in trail if row["to"] in ENDS] != [job.status] or trail[-1]["to"] != job.status:
+        found.append(f"audit {[row['to'] for row in trail]}, the job is {job.status}")
+    if run.service._supervisor.statistics().running or run.service._supervisor._lives:
+        found.append("something of the job still lives")
+    found += [f"logged {entry}" for entry in logged if entry["log_level"] in ("error", "critical", "warning")]
+    if job.status == "completed":
+        await run.service.delete(world.alice, world.project_id, job.id)
+    return found
+
+
+async def sweep(
+    world: World, one: Callable[[Run, int], CancelAtStep | CancelAtCheck]
+) -> tuple[int, list[str], set[str]]:
+    """Cancels at point 0, 1, ... until the export ends before it; the number of points, violations, endings seen."""
+    found: list[str] = []
+    endings: set[str] = set()
+    n = 0
+    async with world.service() as service:
+        while True:
+            run = Run(service)
+            with structlog.testing.capture_logs() as logged, trio.fail_after(PATIENCE):
+                point = one(run, n)
+                try:
+                    await run.whole(world)
+                finally:
+                    if isinstance(point, CancelAtStep):
+                        trio.lowlevel.remove_instrument(point)
+            if isinstance(point, CancelAtStep):
+                found += [f"{n}: {error!r}" for error in point.errors]
+            found += [f"{n}: {v}" for v in await violations(run, world, logged)]
+            assert run.job is not None
+            endings.add(run.job.status)
+            if not point.fired:
+                return n, found, endings
+            n += 1
+
+
+@pytest.mark.parametrize("due", [True, False], ids=["due to run", "paused"])
+async def test_a_cancel_at_any_scheduling_step(world: World, due: bool) -> None:
+    def at_step(run: Run, n: int) -> CancelAtStep:
+        point = CancelAtStep(n, run.cancel, due=due)
+        trio.lowlevel.add_instrument(point)
+        return point
+
+    steps, found, endings = await sweep(world, at_step)
+    print(f"cancelled at {steps} scheduling steps ({'due to run' if due else 'paused'}): {len(found)} violations")
+    assert not found
+    assert steps > 50
+    assert endings == {"cancelled", "completed"}
+
+
+async def test_a_cancel_at_any_look_of_a_worker_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_check(run: Run, n: int) -> CancelAtCheck:
+        monkeypatch.undo()
+        return CancelAtCheck(n, run.cancel, monkeypatch)
+
+    checks, found, endings = await sweep(world, at_check)
+    print(f"cancelled at {checks} looks of worker threads: {len(found)} violations")
+    assert not found
+    assert checks > 20
+    assert endings == {"cancelled", "completed"}
