@@ -77,8 +77,7 @@ def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_serves_one_process(tmp_path: Path) -> None:
-    with DataLock(tmp_path / "d"):
-        with pytest.raises(DataDirectoryInUse, match="Another exportd"):
-            DataLock(tmp_path / "d")
+    with DataLock(tmp_path / "d"), pytest.raises(DataDirectoryInUse, match="Another exportd"):
+        DataLock(tmp_path / "d")
     with DataLock(tmp_path / "d"):
         pass
