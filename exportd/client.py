@@ -1,7 +1,7 @@
 """Speaks to a running daemon: every call of its HTTP API, its events over WebSocket, and downloads that resume.
 
-What a lost connection breaks is taken up again where that is safe: a start carries an `Idempotency-Key`, so a repeated one
-is not a second job; a watch goes on after the last event it saw; a download goes on at the byte where it stopped.
+What a lost connection breaks is taken up again where that is safe: a start carries an `Idempotency-Key`, so a repeated
+one is not a second job; a watch goes on after the last event it saw; a download goes on at the byte where it stopped.
 """
 
 from __future__ import annotations
@@ -12,25 +12,23 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
+from trio_websocket import ConnectionClosed, HandshakeError, wrap_client_stream
 
 from exportd.core.events import TERMINAL
+from exportd.core.states import FINAL
 from exportd.errors import ChecksumMismatch, ServerRefused, SettingsError, Unreachable
 
 Json: TypeAlias = dict[str, Any]
 OnFrame: TypeAlias = Callable[[Json], None]
 OnBytes: TypeAlias = Callable[[int, int], None]
 """Called with the bytes that are there and the bytes of the whole."""
-
-FINAL = frozenset({"completed", "failed", "cancelled"})
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 """Seconds without a byte. Longer than a cancel waits for the clean-up by default."""
@@ -42,7 +40,7 @@ POLL = 0.5
 """Seconds between two looks at a job whose events do not come through."""
 
 SILENCE = 5.0
-"""Seconds without an event after which a watch asks whether it missed the end: a dead connection looks like a quiet job."""
+"""Seconds without an event after which a watch asks for the status: a dead connection looks like a quiet job."""
 
 PATIENCE = 30.0
 """Seconds that a watch or a download waits for a daemon that has gone away, for example to be restarted."""
@@ -53,14 +51,21 @@ CHANCES = 3
 MAX_FRAME = 16 << 20
 """Bytes. `export:started` repeats the options, and those may name 100,000 images."""
 
+GREETING = 5.0
+"""Seconds for the opening and for the closing of a WebSocket connection."""
+
+LOST = (ConnectionClosed, HandshakeError, trio.TooSlowError, json.JSONDecodeError)
+"""What the way to the events can end with."""
+
 CHUNK = 1 << 20
+"""Bytes of a file at a time."""
 
 
 class Client:
     """A daemon and who we are there. `async with Client(url, token) as client: ...`
 
-    All calls raise `Unreachable` when no daemon answers and `ServerRefused` when it says no. A cancel gives up waiting for
-    an answer; what the daemon was asked for may happen all the same.
+    All calls raise `Unreachable` when no daemon answers and `ServerRefused` when it says no. A cancel gives up waiting
+    for an answer; what the daemon was asked for may happen all the same.
     """
 
     def __init__(self, url: str, token: str | None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
@@ -77,16 +82,14 @@ class Client:
             transport=transport,
             trust_env=not _is_loopback(parts.hostname),  # a proxy cannot reach what listens on our own loopback
         )
-        self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Client:
-        await self._stack.enter_async_context(self._http)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stack.aclose()
+        await self._http.aclose()
 
     # --- the calls of the API --------------------------------------------------------------------------------------
 
@@ -140,25 +143,38 @@ class Client:
     async def follow(self, project_id: str, job_id: str, on_frame: OnFrame) -> Json:
         """Calls back for each event of a job until it has ended; the job object then.
 
-        After a lost connection it goes on where it was. Where WebSockets do not come through, frames are made of the
-        status and have no `seq`. A cancel only stops the watching.
+        After a lost connection it goes on where it was. While no events come (the job waits, or WebSockets do not come
+        through), frames are made of the status and have no `seq`. A cancel only stops the watching.
         """
         return await _Follower(self, project_id, job_id, on_frame).run()
 
     async def listen(self, job_id: str, since: int, on_frame: Callable[[Json], bool]) -> None:
         """One connection for the events of a job after `since`, until `on_frame` returns False or the line is quiet.
 
-        Raises `trio_websocket.HandshakeError` or `ConnectionClosed`.
+        Errors come in a group: `LOST`, and those of `on_frame`.
         """
+        parts = urlsplit(self.url)
         headers = [(k.encode(), v.encode()) for k, v in self._headers.items()]
-        address = "ws" + self.url.removeprefix("http") + "/ws"
-        async with open_websocket_url(address, extra_headers=headers, max_message_size=MAX_FRAME) as socket:
+        # The stream is ours, because trio-websocket does not close that of a refused handshake.
+        async with await _connect(parts) as stream, trio.open_nursery() as nursery:
+            with trio.fail_after(GREETING):
+                socket = await wrap_client_stream(
+                    nursery,
+                    stream,
+                    parts.netloc.rpartition("@")[2],
+                    f"{parts.path}/ws",
+                    extra_headers=headers,
+                    max_message_size=MAX_FRAME,
+                )
             await socket.send_message(json.dumps({"action": "subscribe", "jobId": job_id, "since": since}))
-            while True:
+            listening = True
+            while listening:
                 with trio.move_on_after(SILENCE) as quiet:
-                    message = await socket.get_message()
-                if quiet.cancelled_caught or not on_frame(json.loads(message)):
-                    return
+                    listening = on_frame(json.loads(await socket.get_message()))
+                listening = listening and not quiet.cancelled_caught
+            with trio.move_on_after(GREETING):
+                await socket.aclose()
+            nursery.cancel_scope.cancel(reason="nothing more to hear")
 
     async def download(self, job: Json, target: Path, on_bytes: OnBytes = lambda _done, _total: None) -> None:
         """Fetches the archive of a completed job into `target`, which appears whole and verified or not at all.
@@ -200,7 +216,7 @@ class Client:
                 raise _refusal(response)
             if response.status_code != httpx.codes.PARTIAL_CONTENT:
                 part.rewind()
-            async for chunk in response.aiter_raw(CHUNK):
+            async for chunk in response.aiter_raw():  # as they come: a chunker would lose what it holds at a break
                 await trio.to_thread.run_sync(part.write, chunk)
                 on_bytes(part.size, total)
 
@@ -266,8 +282,9 @@ class _Follower:
     async def run(self) -> Json:
         heard: float | None = None
         while True:
+            before = self._seen
             try:
-                if self._chances and not self._ended:
+                if self._chances:
                     await self._listen()
                 job = await self._client.status(self._project_id, self._job_id)
             except Unreachable:
@@ -279,7 +296,7 @@ class _Follower:
                     if not self._ended:
                         self._on_frame(_as_frame(job))
                     return job
-                if not self._chances:
+                if self._seen == before:
                     self._on_frame(_as_frame(job))
             await trio.sleep(POLL)
 
@@ -287,9 +304,9 @@ class _Follower:
         self._chances -= 1
         try:
             await self._client.listen(self._job_id, self._seen, self._take)
-        except (ConnectionClosed, HandshakeError, ValueError):
-            return  # the status, asked for next, tells whether it is the daemon or only the way to its events
-        self._chances = CHANCES
+            self._chances = CHANCES
+        except* LOST:
+            pass  # the status, asked for next, tells whether it is the daemon or only the way to its events
 
     def _take(self, frame: Json) -> bool:
         data = frame.get("data") or {}
@@ -349,8 +366,22 @@ class Part:
         self._path.replace(self.target)
 
     def close(self) -> None:
-        """Keeps what is there; again is fine."""
+        """Keeps what is there, if there is anything; again is fine."""
         self._file.close()
+        if not self.size:
+            self._path.unlink(missing_ok=True)
+
+
+async def _connect(address: SplitResult) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
+    """Raises `HandshakeError`."""
+    host = address.hostname or ""
+    try:
+        with trio.fail_after(GREETING):
+            if address.scheme == "https":
+                return await trio.open_ssl_over_tcp_stream(host, address.port or 443, https_compatible=True)
+            return await trio.open_tcp_stream(host, address.port or 80)
+    except OSError as error:
+        raise HandshakeError from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -384,6 +415,6 @@ def _refusal(response: httpx.Response) -> ServerRefused:
 def _as_frame(job: Json) -> Json:
     """What a job's status tells, in the form of an event; `seq` is None."""
     event = f"export:{job['status']}" if job["status"] in FINAL else "export:progress"
-    names = ("progress", "phase", "stage", "stageProgress", "message", "fileName", "fileSize", "sha256", "errorCode")
+    names = ("progress", "phase", "stage", "stageProgress", "message", "queuePosition", "errorCode")
     return {"event": event, "seq": None, "data": {"jobId": job["id"], "projectId": job["projectId"]}
             | {name: job[name] for name in names if job.get(name) is not None}}  # fmt: skip

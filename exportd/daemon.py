@@ -10,6 +10,7 @@ import ipaddress
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -42,13 +43,12 @@ def run(settings: Settings, *, user: str | None = None) -> int:
 
     Raises `SettingsError`, `DataDirectoryInUse`, `DataDirectoryUnusable`.
     """
-    import sys
-
     sys.setswitchinterval(SWITCH_INTERVAL)
     logs.configure(settings)
     if settings.jwt_secret is None and not _is_loopback(settings.host):
         raise SettingsError(
-            f"Without EXPORTD_JWT_SECRET exportd serves this machine only; set it, or listen on 127.0.0.1, not {settings.host}."
+            f"Without EXPORTD_JWT_SECRET exportd serves this machine only: set it, or listen on 127.0.0.1 and not "
+            f"on {settings.host}."
         )
     return trio.run(_serve, settings, user)
 
@@ -62,9 +62,9 @@ async def _serve(settings: Settings, user: str | None) -> int:
             served = trio.Event()
             url = await nursery.start(_server, app, settings, stopping, cut, served)
             with _announced(settings.data, url):
-                print(f"exportd serves {url}", flush=True)  # noqa: T201 - the address is for people and scripts
+                print(f"exportd serves {url}", flush=True)
                 if settings.jwt_secret is None:
-                    print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)  # noqa: T201
+                    print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)
                 await anext(aiter(signals))
                 log.info("draining", seconds=settings.drain_timeout)
                 await _stop(service, signals, stopping, cut, served, settings.drain_timeout)

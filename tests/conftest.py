@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from exportd.core.users import User
 from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings
-from exportd.store.embedded import Embedded
+from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import sample_project
 
 
@@ -39,18 +39,18 @@ class World:
             for p in (self.settings.data / room).rglob("*")
         )
 
-    def share(self, email: str, status: str) -> None:
-        with closing(Embedded(self.settings.data)) as embedded:
+    def share(self, email: str, status: ShareStatus) -> None:
+        with EmbeddedCatalogue(self.settings.data) as embedded:
             embedded.share(self.project_id, email, status)
 
 
 def make_world(data: Path, images: int = 3) -> World:
     """A new data directory; alice owns the project, bob has a share."""
     settings = Settings(data=data, disk_reserve=0, max_active_jobs_per_user=3, max_running_jobs=2)
-    with closing(Embedded(data)) as embedded:
+    with EmbeddedCatalogue(data) as embedded:
         alice, bob = embedded.add_user("alice@example.org"), embedded.add_user("bob@example.org")
         project = sample_project(embedded, settings.uploads_directory, alice.email, images).project_id
-        embedded.share(project, bob.email, "accepted")
+        embedded.share(project, bob.email, ShareStatus.ACCEPTED)
     return World(settings, project, alice, bob)
 
 

@@ -43,6 +43,10 @@ def job(status: str = "completed", **values: object) -> dict[str, object]:
     return {"id": JOB, "projectId": PROJECT, "status": status, "progress": 0, "warnings": [], **done, **values}
 
 
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
 # --- calls ---------------------------------------------------------------------------------------------------------
 
 
@@ -162,7 +166,7 @@ class ArchiveServer:
         body = self._content[first:]
         if self._breaks:
             return httpx.Response(status, stream=Broken(body[: self._breaks.pop(0)]))
-        return httpx.Response(status, content=body)
+        return httpx.Response(status, stream=httpx.ByteStream(body))
 
 
 async def test_a_download_appears_whole_and_verified(tmp_path: Path) -> None:
@@ -170,7 +174,7 @@ async def test_a_download_appears_whole_and_verified(tmp_path: Path) -> None:
     async with client_of(ArchiveServer()) as client:
         await client.download(job(), tmp_path / "a.zip", lambda done, total: seen.append((done, total)))
     assert (tmp_path / "a.zip").read_bytes() == ARCHIVE
-    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+    assert names(tmp_path) == ["a.zip"]
     assert seen[-1] == (len(ARCHIVE), len(ARCHIVE))
 
 
@@ -187,7 +191,7 @@ async def test_a_download_that_was_given_up_is_resumed_by_the_next(tmp_path: Pat
     async with client_of(server) as client:
         with pytest.raises(Unreachable):
             await client.download(job(), tmp_path / "a.zip")
-    assert [path.name for path in tmp_path.iterdir()] == [f"a.zip.{SHA256[:8]}.part"]
+    assert names(tmp_path) == [f"a.zip.{SHA256[:8]}.part"]
     server = ArchiveServer()
     async with client_of(server) as client:
         await client.download(job(), tmp_path / "a.zip")
@@ -198,7 +202,7 @@ async def test_a_download_that_was_given_up_is_resumed_by_the_next(tmp_path: Pat
 async def test_an_answer_without_a_range_begins_anew(tmp_path: Path) -> None:
     (tmp_path / f"a.zip.{SHA256[:8]}.part").write_bytes(b"what a server that knows no ranges makes useless")
 
-    async with client_of(lambda _: httpx.Response(200, content=ARCHIVE)) as client:
+    async with client_of(lambda _: httpx.Response(200, stream=httpx.ByteStream(ARCHIVE))) as client:
         await client.download(job(), tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == ARCHIVE
 
@@ -209,7 +213,8 @@ async def test_a_wrong_archive_is_removed_and_replaces_nothing(tmp_path: Path) -
     async with client_of(ArchiveServer(content=wrong)) as client:
         with pytest.raises(ChecksumMismatch, match=SHA256[:12]):
             await client.download(job(), tmp_path / "a.zip")
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"from before"]
+    assert names(tmp_path) == ["a.zip"]
+    assert (tmp_path / "a.zip").read_bytes() == b"from before"
 
 
 @pytest.mark.parametrize("status", ["completed", "cancelled"])
@@ -218,7 +223,7 @@ async def test_a_refused_download_leaves_no_file(tmp_path: Path, status: str) ->
     async with client_of(lambda _: httpx.Response(410, json=body)) as client:
         with pytest.raises(ServerRefused, match="gone"):
             await client.download(job(status), tmp_path / "a.zip")
-    assert list(tmp_path.iterdir()) == []
+    assert names(tmp_path) == []
 
 
 # --- watching ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from exportd.core.job import Job, Progress
@@ -234,8 +235,7 @@ class Registry:
         return self._jobs[known[1]]
 
     def _newest(self, ids: dict[str, None], limit: int) -> list[Job]:
-        newest = [self._jobs[i] for i, _ in zip(reversed(ids), range(limit), strict=False)]
-        return newest
+        return [self._jobs[i] for i in islice(reversed(ids), limit)]
 
     def _patience(self, ids: Iterable[str]) -> int:
         """Seconds until the first of these jobs is likely to have ended."""

@@ -13,17 +13,18 @@ from exportd.core.options import ExportOptions
 class Member:
     """One file of the archive: `path` with `/`, UTF-8; `chunks` is consumed once, and closed if it is a generator.
 
-    `done` members of work: how many images the consumer may count as finished once this member, or a chunk of it, is
-    written; exporters that write one member for all images yield `Tick` values between chunks instead.
+    `Tick` and `Warn` may stand among the chunks: an exporter that writes one member for all images has no other place.
     """
 
     path: str
-    chunks: Iterable[bytes | Tick]
+    chunks: Iterable[bytes | Tick | Warn]
     media_type: str = "application/octet-stream"
     compress: bool = True
     """False for media that are compressed already: they are stored."""
     source_image_id: str | None = None
     original_name: str | None = None
+    size: int | None = None
+    """Bytes of the whole member where they are known before; only decides the form of large members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,16 @@ class Tick:
     item: str
 
 
-Exporter = Callable[[Dataset, ExportOptions], Iterator[Member | Tick]]
-"""A generator of members. It counts its images with a `Tick` each, so that progress is honest, and a cancel can fall
-between any two of its values: whoever consumes it closes it."""
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Among the chunks or between members: a sentence for the job about what this format leaves out or cannot hold.
+
+    Carries no bytes. One sentence for each kind of loss, with its count, however many images it concerns.
+    """
+
+    sentence: str
+
+
+Exporter = Callable[[Dataset, ExportOptions], Iterator[Member | Tick | Warn]]
+"""A generator of members. It counts its images with a `Tick` each (on its last walk over them, if it needs several), so
+that progress is honest, and a cancel can fall between any two of its values: whoever consumes it closes it."""

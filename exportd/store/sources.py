@@ -10,12 +10,12 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 from exportd.errors import SourceError
 
@@ -102,16 +102,11 @@ class Uploads:
 
         Raises `UnreadableImage` for what is missing, empty or no image. A file that looks cut off gives a warning.
         """
-        with closing(_Descriptor(self.open(original_path))) as file:
-            return _probe(file.fd, dimensions=dimensions)
-
-
-class _Descriptor:
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def close(self) -> None:
-        os.close(self.fd)
+        fd = self.open(original_path)
+        try:
+            return _probe(fd, dimensions=dimensions)
+        finally:
+            os.close(fd)
 
 
 def _candidates(path: str) -> Iterator[str]:
@@ -207,7 +202,7 @@ def _first_directory(head: bytes) -> int:
 
 
 @contextmanager
-def _image(fd: int) -> Iterator[Image.Image]:
+def _image(fd: int) -> Iterator[ImageFile.ImageFile]:
     with os.fdopen(os.dup(fd), "rb") as file:
         file.seek(0)
         with Image.open(file) as image:

@@ -1,0 +1,155 @@
+"""Who somebody is, signed: bearer tokens of the platform, download tokens of one archive, and one-time login tickets."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from exportd.core.users import User
+from exportd.errors import InvalidToken, Unauthenticated
+from exportd.settings import Settings
+
+ALGORITHM = "HS256"
+SECRET_NAME = "secret"  # noqa: S105 - the file's name
+DOWNLOAD_AUDIENCE = "exportd-download"
+DOWNLOAD_SECONDS = 600
+TICKET_SECONDS = 600.0
+MAX_TOKEN = 8192
+"""Characters; a longer one is nobody's token."""
+
+
+def load_secret(settings: Settings) -> bytes:
+    """The secret that signs: the configured one, else the file in the data directory, made when it is missing."""
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value().encode()
+    path = settings.data / SECRET_NAME
+    with suppress(FileNotFoundError):
+        return _read_secret(path)
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_secret(path)
+    return _read_secret(path)
+
+
+def _read_secret(path: Path) -> bytes:
+    return path.read_bytes().strip()
+
+
+def _make_secret(path: Path) -> None:
+    """Writes a secret to `path` unless there is one. A link, not a rename: the first of two processes wins."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(secrets.token_urlsafe(48).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+# --- bearer tokens --------------------------------------------------------------------------------------------------
+
+
+def make_token(secret: bytes, settings: Settings, user: User, ttl: float) -> str:
+    """A bearer token that says for `ttl` seconds that its holder is `user`."""
+    now = int(time.time())
+    claims = {
+        "userId": user.id,
+        "email": user.email,
+        "iss": settings.jwt_issuer,
+        "aud": settings.jwt_audience,
+        "iat": now,
+        "exp": now + max(1, int(ttl)),
+    }
+    return jwt.encode(claims, secret, ALGORITHM)
+
+
+def read_token(secret: bytes, settings: Settings, token: str) -> User:
+    """Who the token names. Raises `Unauthenticated`."""
+    try:
+        claims = _claims(secret, token, settings.jwt_audience, settings.jwt_issuer)
+        return _user(claims)
+    except (jwt.PyJWTError, ValueError):
+        raise Unauthenticated("The access token is invalid or has expired; log in again.") from None
+
+
+def _claims(secret: bytes, token: str, audience: str, issuer: str | None) -> dict[str, Any]:
+    if len(token) > MAX_TOKEN:
+        raise ValueError("too long")
+    required = ["exp", "aud"] if issuer is None else ["exp", "aud", "iss"]
+    claims: dict[str, Any] = jwt.decode(
+        token, secret, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options={"require": required}
+    )
+    return claims
+
+
+def _user(claims: dict[str, Any]) -> User:
+    user_id, email = claims.get("userId"), claims.get("email")
+    if not isinstance(user_id, str) or not user_id:
+        raise ValueError("no userId")
+    return User(user_id, email if isinstance(email, str) else "")
+
+
+# --- download tokens ------------------------------------------------------------------------------------------------
+
+
+def make_download_token(secret: bytes, user: User, project_id: str, job_id: str) -> tuple[str, int]:
+    """A token for one archive and one user, and when it expires in epoch milliseconds."""
+    expires = int(time.time()) + DOWNLOAD_SECONDS
+    claims = {
+        "aud": DOWNLOAD_AUDIENCE,
+        "userId": user.id,
+        "email": user.email,
+        "projectId": project_id,
+        "jobId": job_id,
+        "exp": expires,
+    }
+    return jwt.encode(claims, _download_key(secret), ALGORITHM), expires * 1000
+
+
+def read_download_token(secret: bytes, token: str, project_id: str, job_id: str) -> User:
+    """Whose download it is. Raises `InvalidToken` when it is not for this archive, too."""
+    try:
+        claims = _claims(_download_key(secret), token, DOWNLOAD_AUDIENCE, None)
+        if claims.get("projectId") != project_id or claims.get("jobId") != job_id:
+            raise ValueError("for something else")
+        return _user(claims)
+    except (jwt.PyJWTError, ValueError):
+        raise InvalidToken("The download link is invalid or has expired; ask for a new one.") from None
+
+
+def _download_key(secret: bytes) -> bytes:
+    """A key of its own: a download token can never pass for a bearer token, nor the other way round."""
+    return hmac.digest(secret, b"exportd download token", hashlib.sha256)
+
+
+# --- login tickets --------------------------------------------------------------------------------------------------
+
+
+class Tickets:
+    """Login tickets of this process: each opens the page once, within `TICKET_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._expiry: dict[str, float] = {}
+
+    def issue(self) -> str:
+        """A new ticket."""
+        now = time.monotonic()
+        self._expiry = {ticket: end for ticket, end in self._expiry.items() if end > now}
+        ticket = secrets.token_urlsafe(32)
+        self._expiry[ticket] = now + TICKET_SECONDS
+        return ticket
+
+    def redeem(self, ticket: str) -> bool:
+        """Whether the ticket was good; it is not any more."""
+        return self._expiry.pop(ticket, 0.0) > time.monotonic()

@@ -1,0 +1,171 @@
+"""The application: every view at its address, error answers, headers that browsers need, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.resources import files
+
+import orjson
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from exportd.core.users import User
+from exportd.errors import InvalidToken, NotFound
+from exportd.jobs.service import Service, Statistics
+from exportd.settings import Settings
+from exportd.tokens import Tickets, make_token
+from exportd.web import openapi, problems
+from exportd.web.auth import COOKIE, Auth
+from exportd.web.connection import Connection
+from exportd.web.exports import Exports, View
+from exportd.web.feed import Feeds
+
+LoginUser = Callable[[], Awaitable[User | None]]
+
+LOGIN_SECONDS = 12 * 3600
+"""How long a login by ticket lasts."""
+
+SECURITY = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+STATIC = {"app.js": "text/javascript", "style.css": "text/css"}
+
+
+def create_app(
+    service: Service, settings: Settings, secret: bytes, tickets: Tickets, login_user: LoginUser
+) -> QuartTrio:
+    """The application for one server. `login_user` gives whom a login ticket logs in."""
+    app = QuartTrio("exportd", static_folder=None)
+    app.asgi_http_class = Connection
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # an odd address is unknown, not redirected
+    problems.register(app)
+    app.after_request(_secure)
+    auth = Auth(secret, settings)
+    feeds = Feeds(service, auth)
+    pages = _Pages(service, settings, secret, tickets, login_user)
+    views = Exports(service, auth, secret).views() | pages.views() | {"stream_events": feeds.stream_events}
+    _route(app, views)
+    app.add_url_rule("/", "index", pages.index, methods=["GET"])
+    app.add_url_rule("/login", "login", pages.login, methods=["GET"])
+    app.add_url_rule("/static/<name>", "static_file", pages.static_file, methods=["GET"])
+    app.add_websocket("/ws", "socket", feeds.socket)
+    return app
+
+
+def _route(app: QuartTrio, views: Mapping[str, View]) -> None:
+    """Every row of the table gets its view. HEAD comes with GET."""
+    for route in openapi.ROUTES:
+        if route.method != "HEAD":
+            app.add_url_rule(route.rule, route.operation, views[route.operation], methods=[route.method])
+
+
+async def _secure(response: Response) -> Response:
+    for name, value in SECURITY.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+class _Pages:
+    """What is there without an identity: health, metrics, the API's description, the page and the login."""
+
+    def __init__(
+        self, service: Service, settings: Settings, secret: bytes, tickets: Tickets, login_user: LoginUser
+    ) -> None:
+        self._service, self._settings, self._secret = service, settings, secret
+        self._tickets, self._login_user = tickets, login_user
+        self._metrics = _Metrics()
+        folder = files("exportd.web") / "static"
+        self._index = (folder / "index.html").read_bytes()
+        self._static = {name: (folder / name).read_bytes() for name in STATIC}
+
+    def views(self) -> dict[str, View]:
+        views: list[View] = [self.healthz, self.readyz, self.metrics, self.openapi, self.docs]
+        return {view.__name__: view for view in views}
+
+    async def healthz(self) -> Response:
+        return problems.json_response(b'{"status":"ok"}', 200)
+
+    async def readyz(self) -> Response:
+        if self._service.draining:
+            return problems.json_response(problems.body("The export service is stopping.", "SHUTTING_DOWN"), 503)
+        return problems.json_response(b'{"status":"ready"}', 200)
+
+    async def metrics(self) -> Response:
+        text = self._metrics.render(await self._service.statistics())
+        return Response(text, content_type=CONTENT_TYPE_LATEST)
+
+    async def openapi(self) -> Response:
+        return problems.json_response(orjson.dumps(openapi.document()), 200)
+
+    async def docs(self) -> Response:
+        return _html(openapi.page().encode())
+
+    async def index(self) -> Response:
+        return _html(self._index)
+
+    async def static_file(self, name: str) -> Response:
+        if name not in self._static:
+            raise NotFound("page")
+        return Response(self._static[name], content_type=f"{STATIC[name]}; charset=utf-8")
+
+    async def login(self) -> Response:
+        """Turns a ticket into the cookie. A HEAD, as link previews send it, does not use the ticket up."""
+        if request.method == "HEAD":
+            return _html(b"")
+        user = await self._login_user()
+        if not self._tickets.redeem(request.args.get("ticket", "")):
+            raise InvalidToken("This login link was used or has expired; start exportd again for a new one.")
+        if user is None:
+            raise NotFound("user")
+        token = make_token(self._secret, self._settings, user, LOGIN_SECONDS)
+        response = Response(b"", 303, headers={"Location": "/", "Cache-Control": "no-store"})
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=LOGIN_SECONDS,
+            path="/",
+            secure=request.scheme == "https",
+            httponly=True,
+            samesite="Strict",
+        )
+        return response
+
+
+def _html(content: bytes) -> Response:
+    return Response(content, content_type="text/html; charset=utf-8")
+
+
+class _Metrics:
+    """Gauges of this app alone: two apps in one process do not share them."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._jobs = Gauge("exportd_jobs", "Exports on record by status.", ["status"], registry=self._registry)
+        self._running = self._gauge("exportd_running_jobs", "Exports that run.")
+        self._queued = self._gauge("exportd_queued_jobs", "Exports that wait.")
+        self._watchers = self._gauge("exportd_watchers", "Open event streams.")
+        self._free = self._gauge("exportd_free_bytes", "Room for archives, without the reserve.")
+        self._draining = self._gauge("exportd_draining", "1 while it is stopping.")
+
+    def _gauge(self, name: str, meaning: str) -> Gauge:
+        return Gauge(name, meaning, registry=self._registry)
+
+    def render(self, now: Statistics) -> bytes:
+        """The text format of Prometheus."""
+        self._jobs.clear()
+        for status, count in now.jobs.items():
+            self._jobs.labels(status).set(count)
+        self._running.set(now.running)
+        self._queued.set(now.queued)
+        self._watchers.set(now.watchers)
+        self._free.set(now.free_bytes)
+        self._draining.set(now.draining)
+        return generate_latest(self._registry)

@@ -1,0 +1,62 @@
+"""Who asks: the identity that a request or a WebSocket handshake carries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from quart.wrappers import Request, Websocket
+from werkzeug.datastructures import Headers
+
+from exportd.core.users import User
+from exportd.errors import OriginRefused, Unauthenticated
+from exportd.settings import Settings
+from exportd.tokens import read_token
+
+COOKIE = "access_token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Auth:
+    """Reads identities by one secret."""
+
+    def __init__(self, secret: bytes, settings: Settings) -> None:
+        self._secret, self._settings = secret, settings
+
+    def user(self, request: Request) -> User:
+        """Who asks. Raises `Unauthenticated`, and `OriginRefused` for another site's page that uses the cookie."""
+        token, by_cookie = _token(request.headers, request.cookies)
+        user = read_token(self._secret, self._settings, token)
+        if by_cookie and request.method not in SAFE_METHODS:
+            self._check_origin(request)
+        return user
+
+    def watcher(self, websocket: Websocket) -> User:
+        """Who connects. No browser restrains a WebSocket by its origin: we do, whatever the identity came with."""
+        token, _ = _token(websocket.headers, websocket.cookies)
+        user = read_token(self._secret, self._settings, token)
+        self._check_origin(websocket)
+        return user
+
+    def _check_origin(self, asked: Request | Websocket) -> None:
+        origin = asked.headers.get("Origin")
+        if origin is not None and origin != own_origin(asked) and origin not in self._settings.allowed_origins:
+            raise OriginRefused("A page of this origin may not use the export service.")
+
+
+def own_origin(asked: Request | Websocket) -> str:
+    """The origin of our own pages as the client calls us."""
+    scheme = {"ws": "http", "wss": "https"}.get(asked.scheme, asked.scheme)
+    return f"{scheme}://{asked.headers.get('Host', '')}"
+
+
+def _token(headers: Headers, cookies: Mapping[str, str]) -> tuple[str, bool]:
+    """The token, and whether a cookie brought it. A header wins: a bad one is not made good by a cookie."""
+    header = headers.get("Authorization")
+    if header is not None:
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("Only bearer tokens are taken.")
+        return token.strip(), False
+    if cookie := cookies.get(COOKIE):
+        return cookie, True
+    raise Unauthenticated("Log in first: no access token came with the request.")

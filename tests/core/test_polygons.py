@@ -1,0 +1,128 @@
+"""Polygons as the platform stores them: what is bad costs only itself, and a hole has one owner."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exportd.core import rings as geometry
+from exportd.core.dataset import Annotation
+from exportd.core.polygons import parse_annotation
+
+
+def ring(x: float, y: float, size: float, kind: str = "external", **more: Any) -> dict[str, Any]:
+    corners = [(x, y), (x + size, y), (x + size, y + size), (x, y + size)]
+    return {"type": kind, "points": [{"x": a, "y": b} for a, b in corners], **more}
+
+
+def parse(*entries: object, size: int = 400) -> Annotation:
+    return parse_annotation(json.dumps(entries), size, size)
+
+
+@pytest.mark.parametrize("text", ["[{", "", "42", '{"a": 1}', '"x"'])
+def test_text_that_is_no_list_of_polygons_is_told(text: str) -> None:
+    annotation = parse_annotation(text, 10, 10)
+    assert annotation.polygons == ()
+    assert len(annotation.warnings) == 1
+
+
+@pytest.mark.parametrize("text", [None, "null"])
+def test_an_image_that_was_never_segmented_has_nothing_to_warn_of(text: str | None) -> None:
+    assert parse_annotation(text, 10, 10) == Annotation() or not parse_annotation(text, 10, 10).segmented
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        7,
+        {},
+        {"type": "external"},
+        {"type": "external", "points": []},
+        {"type": "external", "points": [None, None, None]},
+        {"type": "external", "points": [{"x": 1}, {"x": 2}, {"x": 3}]},
+        {"type": "external", "points": [{"x": 1, "y": None}] * 3},
+        {"type": "external", "points": [{"x": "a", "y": 1}] * 3},
+        {"type": "external", "points": [{"x": 1e300, "y": 1}, {"x": 2, "y": 2}, {"x": 3, "y": 1}]},
+        {"type": "external", "points": [{"x": 1, "y": 1}, {"x": 2, "y": 2}]},
+        {"type": "external", "points": [{"x": 1, "y": 1}, {"x": 2, "y": 2}, {"x": 3, "y": 3}]},
+        {"type": "external", "geometry": "polyline", "points": [{"x": 1, "y": 1}]},
+        ring(300, 300, 10, "internal"),
+    ],
+)
+def test_a_bad_entry_costs_only_itself(bad: object) -> None:
+    annotation = parse(ring(0, 0, 10), bad, ring(20, 20, 10))
+    assert [p.number for p in annotation.polygons] == [1, 2]
+    assert len(annotation.warnings) == 1
+    assert "left out" in annotation.warnings[0]
+
+
+def test_repairs_are_told() -> None:
+    text_coordinates = {"type": "external", "points": [{"x": "1", "y": "1"}, {"x": "9", "y": "1"}, {"x": "5", "y": "9"}]}
+    annotation = parse(text_coordinates, {**ring(0, 0, 5), "type": "other"}, ring(390, 390, 20))
+    assert len(annotation.polygons) == 3
+    assert len(annotation.warnings) == 3
+
+
+def test_closing_points_and_repeated_points_go() -> None:
+    points = [(0, 0), (0, 0), (9, 0), (9, 9), (9, 9), (0, 9), (0, 0)]
+    annotation = parse({"type": "external", "points": [{"x": x, "y": y} for x, y in points]})
+    assert annotation.polygons[0].points.tolist() == [[0, 0], [9, 0], [9, 9], [0, 9]]
+
+
+def test_a_hole_belongs_to_the_smallest_object_around_it() -> None:
+    annotation = parse(
+        ring(50, 50, 300), ring(100, 100, 200, "internal"), ring(150, 150, 100), ring(180, 180, 40, "internal")
+    )
+    outer, island = annotation.polygons
+    assert [geometry.area(p.points, p.holes) for p in (outer, island)] == [90_000 - 40_000, 10_000 - 1_600]
+
+
+def test_what_fills_a_hole_does_not_own_it() -> None:
+    annotation = parse(ring(0, 0, 300), ring(100, 100, 100, "internal"), ring(99, 99, 102))
+    assert [len(p.holes) for p in annotation.polygons] == [1, 0]
+
+
+def test_rounding_does_not_decide_where_a_hole_belongs() -> None:
+    annotation = parse(ring(0, 0, 100), ring(-0.1, 20, 40, "internal"))
+    assert len(annotation.polygons[0].holes) == 1
+
+
+def test_a_bow_tie_is_kept() -> None:
+    points = [{"x": x, "y": y} for x, y in [(50, 50), (150, 150), (150, 50), (50, 150)]]
+    assert len(parse({"type": "external", "points": points}).polygons) == 1
+
+
+def test_a_hundred_thousand_points_are_no_matter() -> None:
+    angle = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
+    points = [{"x": 200 + 100 * c, "y": 200 + 100 * s} for c, s in zip(np.cos(angle), np.sin(angle), strict=True)]
+    (polygon,) = parse({"type": "external", "points": points}).polygons
+    assert geometry.area(polygon.points) == pytest.approx(np.pi * 1e4, rel=1e-6)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-99, 999) | st.sampled_from(["", "x", "external", "5"]),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(st.sampled_from(["type", "points", "x", "y", "geometry", "id", "partClass"]), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@given(json_values)
+def test_no_json_at_all_raises(value: object) -> None:
+    annotation = parse_annotation(json.dumps(value), 100, 100)
+    assert [p.number for p in annotation.polygons] == list(range(1, len(annotation.polygons) + 1))
+
+
+@given(st.floats(-50, 450), st.floats(-50, 450), st.floats(0.1, 400))
+def test_measures_of_a_square(x: float, y: float, size: float) -> None:
+    points = np.array([(x, y), (x + size, y), (x + size, y + size), (x, y + size)])
+    assert geometry.area(points) == pytest.approx(size**2)
+    assert geometry.perimeter(points) == pytest.approx(4 * size)
+    assert geometry.centroid(points) == pytest.approx((x + size / 2, y + size / 2), abs=1e-6)
+    assert geometry.bounding_box(points) == pytest.approx((x, y, size, size), abs=1e-9)
+    hole = (points - points.mean(axis=0)) / 2 + points.mean(axis=0)
+    assert geometry.centroid(points, (hole[::-1],)) == pytest.approx(tuple(points.mean(axis=0)), abs=1e-6)
