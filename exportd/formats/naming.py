@@ -1,4 +1,8 @@
-"""Names that are safe on every file system and unique whatever the case."""
+"""Names that every file system takes, and that stay apart on every one of them.
+
+Windows knows no difference of case and reserves characters and names, macOS none of Unicode form, and all count bytes:
+a name is at most 255 of them. Names outside of ASCII stay as they are, in NFC.
+"""
 
 from __future__ import annotations
 
@@ -6,73 +10,99 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-MAX_BYTES = 255
-"""UTF-8 bytes of a name on the common file systems."""
+NAME_BYTES = 255
+"""The most bytes of UTF-8 that a name may have on common file systems."""
 
-STEM_ROOM = 40
-"""Bytes kept free of that for what is added to a stem: ` (123456)`, `_viz.png` and their like."""
+STEM_BYTES = 220
+"""Of an image's stem. The rest is for what other members put behind it (`_viz.png`) and for an extension."""
 
-_FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
-_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_RESERVED = re.compile(r"(?i)^(con|prn|aux|nul|clock\$|com[0-9¹²³]|lpt[0-9¹²³])$")
-_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}$")
+EXTENSION_BYTES = NAME_BYTES - STEM_BYTES
+COUNTER_BYTES = 10
+"""Of ` (123456)`: kept free in a stem that gets a number, and a bit."""
+
+DOWNLOAD_BYTES = 240
+"""Of an archive's name: browsers put ` (1)` into it and `.crdownload` behind it."""
+
+_UNSAFE = re.compile(r'[<>:|?*/\\\x7f]')
+_SEPARATORS = re.compile(r"[/\\]")
+_RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+"""Devices of Windows, whatever the extension."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories that are removed: control, formatting (bidi, zero width), lone surrogates, line separators."""
 
 
 def archive_names(originals: Sequence[str]) -> list[str]:
-    """A name for each original, in order: `a.png`, `a (2).png`, `a (3).tif`.
+    """A name for each image: safe, of at most 255 bytes, and unique by its stem whatever the case.
 
-    Unique by the stem whatever the case, since labels and overlays are named by the stem; safe on every file system; the
-    extension is kept. Linear in the number of names.
+    The first of several keeps the name, the others get a number: `a.png`, `a (2).png`, `a (3).tif`. Folders are dropped.
     """
     taken: set[str] = set()
-    next_number: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     names = []
     for original in originals:
-        stem, extension = _split(_basename(original))
-        stem = _cut(_safe_stem(stem) or "image", MAX_BYTES - STEM_ROOM - len(extension))
-        key = _key(stem)
-        unique, number = stem, next_number.get(key, 2)
-        while _key(unique) in taken:
-            unique = f"{stem} ({number})"
-            number += 1
-        next_number[key] = number
-        taken.add(_key(unique))
-        names.append(unique + extension)
+        stem, extension = _stem_and_extension(_basename(original))
+        if _key(stem) in taken:
+            # One counter for all stems that are cut to the same text, or many long ones would each try all numbers.
+            base = _cut(stem, STEM_BYTES - COUNTER_BYTES)
+            number = numbers.get(_key(base), 2)
+            while _key(stem := f"{base} ({number})") in taken:
+                number += 1
+            numbers[_key(base)] = number + 1
+        taken.add(_key(stem))
+        names.append(stem + extension)
     return names
 
 
 def safe_file_name(name: str, extension: str) -> str:
-    """`name` as a file name that ends with `extension`, which is not doubled; never empty, at most 255 bytes."""
-    clean = _safe_stem(re.sub(r"[/\\]", "_", name))
-    if clean.lower().endswith(extension.lower()):
-        clean = _safe_stem(clean[: -len(extension)])
-    return _cut(clean or "export", MAX_BYTES - len(extension.encode())) + extension
+    """A title, or a name that a user asks for, as a file name with this extension (with its dot); never empty."""
+    wanted = _visible(name).strip()
+    if wanted.casefold().endswith(extension.casefold()):
+        wanted = wanted[: -len(extension)]
+    stem = _cut(_unreserved(_plain(wanted)), DOWNLOAD_BYTES - len(extension.encode()))
+    return (stem or "export") + extension
 
 
-def _key(stem: str) -> str:
-    """What two stems share that some file system takes for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFKC", stem).casefold())
+def _basename(original: str) -> str:
+    """The last part of a path of any system that is a name."""
+    parts = [part for part in _SEPARATORS.split(_visible(original)) if part.strip(" .")]
+    return parts[-1] if parts else ""
 
 
-def _basename(path: str) -> str:
-    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+def _stem_and_extension(name: str) -> tuple[str, str]:
+    """Safe both; the extension with its dot, or empty. The stem is what `Image.stem` makes of them."""
+    stem, dot, extension = name.rstrip(" .").rpartition(".")
+    if not dot:
+        stem, extension = extension, ""
+    extension = _cut(_plain(extension), EXTENSION_BYTES - 1)
+    stem = _cut(_unreserved(_plain(stem)), STEM_BYTES)
+    return stem or "image", f".{extension}" if extension else ""
 
 
-def _split(name: str) -> tuple[str, str]:
-    match = _EXTENSION.search(name.rstrip(". "))
-    if match is None or match.start() == 0:
-        return name, ""
-    return name[: match.start()], match[0]
+def _visible(text: str) -> str:
+    """In NFC, without characters that cannot be seen; a stray half of a surrogate pair cannot even be written."""
+    if text.isascii() and text.isprintable():
+        return text
+    return unicodedata.normalize("NFC", "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE))
 
 
-def _safe_stem(text: str) -> str:
-    text = unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
-    text = _FORBIDDEN.sub("_", text)
-    text = "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE).strip(" .")
-    # A device is reserved with anything behind its first dot, too.
-    return f"_{text}" if _RESERVED.match(text.partition(".")[0].strip()) else text
+def _plain(text: str) -> str:
+    """Without what a file system refuses, hides or drops: reserved characters, dots and spaces at the ends."""
+    return _UNSAFE.sub("_", text.replace('"', "'")).strip().lstrip(".").strip(" .")
+
+
+def _unreserved(stem: str) -> str:
+    return f"_{stem}" if _RESERVED.match(stem) else stem
 
 
 def _cut(text: str, limit: int) -> str:
-    """At most `limit` bytes, never within a character, nor ending in what a file system drops."""
-    return text.encode()[:limit].decode(errors="ignore").rstrip(" .") or "_"
+    """At most `limit` bytes of UTF-8, never a part of a character, no dot or space at the end."""
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    return encoded[:limit].decode(errors="ignore").rstrip(" .")
+
+
+def _key(stem: str) -> str:
+    """Equal for stems that some file system takes for one: Unicode's canonical caseless match."""
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", stem).casefold())

@@ -324,7 +324,7 @@ class Catalogue:
     def unknown_images(self, project_id: str, ids: Sequence[str]) -> list[int]:
         """The places in `ids` of those that are not in the project."""
         known: set[str] = set()
-        for batch in _batches(dict.fromkeys(ids)):
+        for batch in _batches(i for i in dict.fromkeys(ids) if "\0" not in i):  # PostgreSQL takes no NUL
             statement = sa.select(images.c.id, images.c.projectId).where(images.c.id.in_(batch))
             known.update(image for image, project in self._rows(statement) if project == project_id)
         return [place for place, image_id in enumerate(ids) if image_id not in known]
