@@ -36,6 +36,8 @@ class Run:
 
     service: Service
     events: list[str] = field(default_factory=list)
+    late_reader: list[str] = field(default_factory=list)
+    """What somebody is told who begins to read when all is over."""
     events_at_answer: int | None = None
     job: Job | None = None
     accepted: bool | None = None
@@ -53,7 +55,7 @@ class Run:
             self.events.append((await feed.receive()).event)
 
     async def whole(self, world: World) -> None:
-        with self.service.watch(world.alice) as feed:
+        with self.service.watch(world.alice) as feed, self.service.watch(world.alice) as lazy:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.watch, feed)
                 started = await self.service.start(world.alice, world.project_id, EVERYTHING)
@@ -62,6 +64,8 @@ class Run:
                 self.events_at_answer = len(self.events)
                 await trio.testing.wait_all_tasks_blocked(0.001)
                 nursery.cancel_scope.cancel()
+            while len(lazy._outbox):
+                self.late_reader.append((await lazy.receive()).event)
 
 
 async def violations(run: Run, world: World, logged: list[dict[str, object]]) -> list[str]:
@@ -75,6 +79,8 @@ async def violations(run: Run, world: World, logged: list[dict[str, object]]) ->
         found.append(f"the cancel was refused and the job is {job.status}")
     if ends != [ENDS[job.status]] or run.events[-1:] != ends or len(run.events) != run.events_at_answer:
         found.append(f"events {run.events}, the job is {job.status}")
+    if job.status == "cancelled" and run.late_reader != ["export:cancelled"]:
+        found.append(f"after the cancel a slow reader was still told {run.late_reader}")
     archive = f"archives/{job.id}.zip"
     if world.files() != ([archive] if job.status == "completed" else []):
         found.append(f"{job.status}, and on disk: {world.files()}")
@@ -141,4 +147,38 @@ async def test_a_cancel_at_any_look_of_a_worker_thread(world: World, monkeypatch
     print(f"cancelled at {checks} looks of worker threads: {len(found)} violations")
     assert not found
     assert checks > 20
+    assert endings == {"cancelled", "completed"}
+
+
+async def test_the_daemon_torn_down_at_any_scheduling_step(world_of: Callable[[int], World]) -> None:
+    """The whole service is cancelled from outside: what it remembered, and what a new one finds, is the same."""
+    world = world_of(1)
+    endings: set[str] = set()
+    n = 0
+    while True:
+        with trio.CancelScope() as everything, trio.fail_after(PATIENCE):
+            point = CancelAtStep(n, everything.cancel, due=n % 2 == 0)
+            async with world.service() as service:
+                trio.lowlevel.add_instrument(point)
+                try:
+                    await Run(service).whole(world)
+                finally:
+                    trio.lowlevel.remove_instrument(point)
+        assert not point.errors
+        (remembered,) = service._registry.all()
+        assert remembered.is_final
+        async with world.service() as again:
+            (recovered,) = again._registry.all()
+            assert recovered == remembered, f"step {n}"
+            trail = [row["to"] for row in await again.audit(world.alice, world.project_id, recovered.id)]
+            assert trail[-1] == recovered.status
+            archive = f"archives/{recovered.id}.zip"
+            assert world.files() == ([archive] if recovered.status == "completed" else []), f"step {n}"
+            await again.delete(world.alice, world.project_id, recovered.id)
+        endings.add(recovered.status)
+        if not point.fired:
+            break
+        n += 1
+    print(f"torn down at {n} scheduling steps: 0 violations")
+    assert n > 30
     assert endings == {"cancelled", "completed"}
