@@ -148,7 +148,7 @@ class Regions:
 
     def over_holes(self, values: Floats) -> Floats:
         """Per region the sum of a value that each hole has."""
-        return np.bincount(self.owner, values, len(self.outer.starts))
+        return np.bincount(self.owner, values, len(self.outer.starts)).astype(np.float64)
 
 
 def region_areas(regions: Regions) -> Floats:

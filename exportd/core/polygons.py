@@ -43,7 +43,10 @@ class _Fault(Enum):
     """What can be wrong, as sentences for one and for several; told in this order."""
 
     NOT_A_POLYGON = ("1 entry is no polygon and was left out", "{} entries are no polygons and were left out")
-    NO_POINTS = ("1 polygon has no list of points and was left out", "{} polygons have no list of points and were left out")
+    NO_POINTS = (
+        "1 polygon has no list of points and was left out",
+        "{} polygons have no list of points and were left out",
+    )
     BAD_NUMBER = (
         "1 polygon has a coordinate that is no usable number and was left out",
         "{} polygons have coordinates that are no usable numbers and were left out",

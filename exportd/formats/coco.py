@@ -1,147 +1,147 @@
-"""COCO instance segmentation, as the COCO data format page describes it.
+"""COCO instance segmentation, by the "COCO data format" page, section "Object Detection".
 
-Coordinates are pixels from the top left corner of the top left pixel; areas are px². A polygon list is a union, so an
-inner ring would fill a hole: objects with holes are RLE with `iscrowd: 0`. The RLE is COCO's: columns from left to right,
-runs that begin with background, packed as the COCO API packs them. A pixel belongs to an object when its centre lies in it
-(even-odd rule).
+One JSON document, streamed. Coordinates are pixels, origin at the top left corner of the top left pixel; areas square
+pixels. An object without holes is a list of polygons; one with holes is a compressed RLE, because a polygon list is a
+union and an inner ring would fill the hole. `iscrowd` is always 0: 1 would mean "ignore this region". Objects are cut at
+the edge of their image; `area` and `bbox` are those of the polygon that is left, not of its pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
+import shapely
 
-import exportd
-from exportd.core import rings as geometry
-from exportd.core.dataset import Dataset, Image, Points, Polygon
+from exportd.core.dataset import Annotation, Dataset, Points, Polygon
+from exportd.core.geometry import Regions, Rings, boxes, region_areas
 from exportd.core.options import ExportOptions
+from exportd.formats.classes import CLASSES, class_index
+from exportd.formats.clipping import cut_region, cut_ring, is_inside, is_simple, ring_of
 from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.rle import compressed, run_lengths
+from exportd.formats.streaming import Losses, batches, chunked, size_of
 
 PATH = "annotations/coco/annotations.json"
 
-CATEGORIES = ("object", "core", "head", "midpiece", "tail")
-"""By id from 1. New ones go to the end: ids never shift."""
+JsonObject: TypeAlias = dict[str, object]
+Size: TypeAlias = tuple[int, int]
+"""Width and height of an image in pixels."""
+
+BATCH = 250
+"""Polygons that become one piece of JSON: some 100 KiB."""
 
 
-def coco(dataset: Dataset, options: ExportOptions) -> Generator[Member, None, None]:  # noqa: ARG001 - an exporter's form
-    """`annotations/coco/annotations.json`."""
-    yield Member(PATH, _chunks(dataset), "application/json")
+def coco(dataset: Dataset, options: ExportOptions) -> Generator[Member, None, None]:
+    """One member. Its images are listed first, without a look at their polygons, and ticked as these are written.
+
+    An image's id is its place in the archive, an annotation's the place of its polygon among all of the archive, from 1:
+    what is left out leaves a gap, so that ids depend on nothing but project and selection. Images of unknown size are
+    left out, as COCO needs one.
+    """
+    del options
+    yield Member(PATH, chunked(_document(dataset)), "application/json")
 
 
-def category_id(polygon: Polygon) -> int:
-    """The place of the polygon's part class in the table, else that of a plain object."""
-    return 1 + CATEGORIES.index(polygon.part_class) if polygon.part_class in CATEGORIES else 1
-
-
-def _chunks(dataset: Dataset) -> Iterator[bytes | Tick | Warn]:
-    info = {"description": dataset.project.title, "version": "1.0", "contributor": f"exportd {exportd.__version__}"}
-    categories = [{"id": i, "name": name, "supercategory": "annotation"} for i, name in enumerate(CATEGORIES, start=1)]
-    yield b'{"info":' + orjson.dumps(info) + b',\n"licenses":[],\n"categories":' + orjson.dumps(categories)
-    yield b',\n"images":['
-    yield from _rows(_image(number, image) for number, image in _sized(dataset))
-    yield b'],\n"annotations":['
-    yield from _annotations(dataset)
-    yield b"]}\n"
-
-
-def _sized(dataset: Dataset) -> Iterator[tuple[int, Image]]:
-    return ((n, image) for n, image in enumerate(dataset.images, start=1) if image.width and image.height)
-
-
-def _image(number: int, image: Image) -> dict[str, object]:
-    return {"id": number, "file_name": image.name, "width": image.width, "height": image.height}
-
-
-def _rows(rows: Iterator[dict[str, object]]) -> Iterator[bytes]:
-    first = True
-    for row in rows:
-        yield (b"\n" if first else b",\n") + orjson.dumps(row)
-        first = False
-
-
-def _annotations(dataset: Dataset) -> Iterator[bytes | Tick | Warn]:
-    number, unsized, polylines = 0, 0, 0
-    for image_id, (image, annotation) in enumerate(dataset.annotated(), start=1):
-        rows = []
-        polylines += len(annotation.polylines)
-        if image.width and image.height:
-            for polygon in annotation.polygons:
-                number += 1
-                rows.append(_annotation(number, image_id, polygon, image.width, image.height))
-        else:
-            unsized += 1
-        if rows:
-            first = number == len(rows)
-            yield (b"\n" if first else b",\n") + b",\n".join(map(orjson.dumps, rows))
+def _document(dataset: Dataset) -> Iterator[bytes | Tick | Warn]:
+    losses = Losses("COCO")
+    yield _head(dataset)
+    separator = b"\n"
+    for number, image in enumerate(dataset.images, start=1):
+        if (size := size_of(image)) is None:
+            losses.sizeless(image)
+            continue
+        width, height = size
+        yield separator + orjson.dumps({"id": number, "file_name": image.name, "width": width, "height": height})
+        separator = b",\n"
+    yield b'\n],"annotations":['
+    separator, seen = b"\n", 0
+    for number, (image, annotation) in enumerate(dataset.annotated(), start=1):
+        if size := size_of(image):
+            for rows in _annotations(dataset.project.type, number, seen, size, annotation, losses):
+                yield separator + orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+                separator = b",\n"
+        seen += len(annotation.polygons)
         yield Tick(image.name)
-    if unsized:
-        yield Warn(f"COCO: {unsized} images of unknown size were left out.")
-    if polylines:
-        yield Warn(f"COCO: {polylines} polylines were left out, the format has no lines.")
+    yield b"\n]}\n"
+    yield from losses.warnings()
 
 
-def _annotation(number: int, image_id: int, polygon: Polygon, width: int, height: int) -> dict[str, object]:
-    return {
-        "id": number,
-        "image_id": image_id,
-        "category_id": category_id(polygon),
-        "segmentation": _segmentation(polygon, width, height),
-        "area": round(max(0.0, geometry.area(polygon.points, polygon.holes)), 4),
-        "bbox": [round(v, 4) for v in geometry.bounding_box(polygon.points)],
-        "iscrowd": 0,
-    }
+def _head(dataset: Dataset) -> bytes:
+    info = {"description": dataset.project.title, "version": "1.0", "contributor": "exportd"}
+    categories = [
+        {"id": index, "name": row.name, "supercategory": row.supercategory}
+        for index, row in enumerate(CLASSES, start=1)
+    ]
+    head = orjson.dumps({"info": info, "licenses": [], "categories": categories})
+    return head[:-1] + b',"images":['
 
 
-def _segmentation(polygon: Polygon, width: int, height: int) -> object:
-    if not polygon.holes:
-        ring = polygon.points if len(polygon.points) > 2 else np.vstack((polygon.points, polygon.points[-1:]))
-        return [ring.round(4).ravel().tolist()]
-    counts = run_lengths((polygon.points, *polygon.holes), width, height)
-    return {"size": [height, width], "counts": pack(counts).decode()}
+def _annotations(
+    project_type: str, image_id: int, seen: int, size: Size, annotation: Annotation, losses: Losses
+) -> Iterator[list[JsonObject]]:
+    """Rows of one image, in batches that are not empty; `seen` polygons came before it in the archive."""
+    losses.lines += len(annotation.polylines)
+    for polygons in batches(annotation.polygons, BATCH):
+        rows = []
+        for polygon, shape in zip(polygons, _shapes(polygons, size), strict=True):
+            if shape is None:
+                losses.outside += 1
+                continue
+            ids = {
+                "id": seen + polygon.number,
+                "image_id": image_id,
+                "category_id": class_index(project_type, polygon) + 1,
+            }
+            rows.append({**ids, **shape, "iscrowd": 0, "attributes": _attributes(polygon)})
+        if rows:
+            yield rows
 
 
-def run_lengths(rings: tuple[Points, ...], width: int, height: int) -> NDArray[np.int64]:
-    """Runs of background, foreground, background, ... down the columns, of the pixels whose centres lie in an odd number
-    of rings. Even-odd over all rings of one object: its holes are out."""
-    crossings = np.concatenate([_crossings(ring, width, height) for ring in rings])
-    # Between two crossings of a column's centre line lies the object; as one sequence over all columns, equal places
-    # cancel out in pairs, and what is left are the ends of the runs.
-    ends, times = np.unique(crossings, return_counts=True)
-    ends = ends[times % 2 == 1]
-    return np.diff(np.concatenate(([0], ends, [width * height])))
+def _shapes(polygons: Sequence[Polygon], size: Size) -> Iterator[JsonObject | None]:
+    """Segmentation, area and box of each polygon as far as it is in the image; None if nothing of it is."""
+    areas = region_areas(Regions.of(polygons)).tolist()
+    extents = boxes(Rings.of([polygon.points for polygon in polygons]))
+    for polygon, area, extent in zip(polygons, areas, extents, strict=True):
+        if not is_inside(extent.reshape(2, 2), *size):
+            yield _cut(polygon, size)
+        elif polygon.holes:
+            yield _shape(_rle(polygon, size), area, extent)
+        else:
+            yield _shape([polygon.points.ravel()], area, extent)
 
 
-def _crossings(ring: Points, width: int, height: int) -> NDArray[np.int64]:
-    """For each crossing of the ring with a column's centre line, the first pixel below it, numbered down the columns."""
-    x0, y0 = ring.T
-    x1, y1 = np.roll(ring, -1, axis=0).T
-    low, high = np.minimum(x0, x1), np.maximum(x0, x1)
-    # Column c has its centre at c + 0.5; an edge crosses it when low <= c + 0.5 < high.
-    first = np.clip(np.ceil(low - 0.5), 0, width).astype(np.int64)
-    last = np.clip(np.ceil(high - 0.5), 0, width).astype(np.int64)
-    counts = last - first
-    edge = np.repeat(np.arange(len(ring)), counts)
-    column = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-    slope = (y1[edge] - y0[edge]) / (x1[edge] - x0[edge])
-    y = y0[edge] + slope * (column + 0.5 - x0[edge])
-    row = np.clip(np.ceil(y - 0.5), 0, height).astype(np.int64)
-    return column * height + row
+def _cut(polygon: Polygon, size: Size) -> JsonObject | None:
+    pieces = cut_region(polygon, *size)
+    if not pieces:
+        return None
+    extent = shapely.total_bounds(cut_ring(polygon.points, *size))
+    area = float(sum(piece.area for piece in pieces))
+    if polygon.holes or not is_simple(polygon.points):
+        return _shape(_rle(polygon, size), area, extent)
+    return _shape([ring_of(piece.exterior).ravel() for piece in pieces], area, extent)
 
 
-def pack(counts: NDArray[np.int64]) -> bytes:
-    """Runs as the COCO API's text: differences to the run before the last, in five bits a character from 48 on."""
-    packed = bytearray()
-    values = counts.tolist()
-    for i, value in enumerate(values):
-        rest = value - values[i - 2] if i > 2 else value
-        while True:
-            bits = rest & 0x1F
-            rest >>= 5
-            more = rest != (-1 if bits & 0x10 else 0)
-            packed.append((bits | 0x20 if more else bits) + 48)
-            if not more:
-                break
-    return bytes(packed)
+def _shape(segmentation: object, area: float, extent: Points) -> JsonObject:
+    bbox = np.concatenate([extent[:2], extent[2:] - extent[:2]])
+    return {"segmentation": segmentation, "area": area, "bbox": bbox}
+
+
+def _rle(polygon: Polygon, size: Size) -> JsonObject:
+    width, height = size
+    runs = run_lengths(polygon.points, polygon.holes, width, height)
+    return {"size": [height, width], "counts": compressed(runs)}
+
+
+def _attributes(polygon: Polygon) -> JsonObject:
+    """What leads back to the platform; keys without a value are left out."""
+    found: Sequence[tuple[str, object]] = (
+        ("polygon_id", polygon.id),
+        ("number", polygon.number),
+        ("instance_id", polygon.instance_id),
+        ("confidence", polygon.confidence),
+        ("complete", None if polygon.complete else False),
+    )
+    return {key: value for key, value in found if value is not None}

@@ -23,7 +23,7 @@ COUNTER_BYTES = 10
 DOWNLOAD_BYTES = 240
 """Of an archive's name: browsers put ` (1)` into it and `.crdownload` behind it."""
 
-_UNSAFE = re.compile(r'[<>:|?*/\\\x7f]')
+_UNSAFE = re.compile(r"[<>:|?*/\\\x7f]")
 _SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Devices of Windows, whatever the extension."""
@@ -74,9 +74,11 @@ def _stem_and_extension(name: str) -> tuple[str, str]:
     stem, dot, extension = name.rstrip(" .").rpartition(".")
     if not dot:
         stem, extension = extension, ""
-    extension = _cut(_plain(extension), EXTENSION_BYTES - 1)
-    stem = _cut(_unreserved(_plain(stem)), STEM_BYTES)
-    return stem or "image", f".{extension}" if extension else ""
+    stem = _cut(_unreserved(_plain(stem)), STEM_BYTES) or "image"
+    if not extension:
+        return stem, ""
+    # Never empty, or a dot further left would be taken for the one before the extension.
+    return stem, f".{_cut(_replaced(extension), EXTENSION_BYTES - 1) or '_'}"
 
 
 def _visible(text: str) -> str:
@@ -86,9 +88,14 @@ def _visible(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE))
 
 
+def _replaced(text: str) -> str:
+    """Without the characters that some file system refuses."""
+    return _UNSAFE.sub("_", text.replace('"', "'"))
+
+
 def _plain(text: str) -> str:
-    """Without what a file system refuses, hides or drops: reserved characters, dots and spaces at the ends."""
-    return _UNSAFE.sub("_", text.replace('"', "'")).strip().lstrip(".").strip(" .")
+    """Also without what a file system hides or drops: dots and spaces at the ends."""
+    return _replaced(text).strip().strip(" .")
 
 
 def _unreserved(stem: str) -> str:

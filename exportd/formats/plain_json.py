@@ -1,153 +1,235 @@
-"""The project as plain JSON: every image with its polygons and lines, their measures, and statistics.
+"""The project's polygons as plain JSON: everything that is known of them, and what they measure.
 
-Coordinates and lengths are pixels, areas px²; with a scale each measure stands a second time in µm or µm². Objects of one
-`instanceId` are listed together under `instances`.
+Coordinates are pixels, origin at the top left corner of the top left pixel, as `[x, y]`; areas square pixels, lengths
+pixels, by the definitions of SPEC appendix A. With a scale, what ends in `Um` and `Um2` is the same in µm and µm².
+Numbers are not rounded. A value that does not exist is null.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TypeAlias
 
 import orjson
 
-import exportd
-from exportd.core import rings as geometry
-from exportd.core.dataset import Annotation, Dataset, Image, Points, Polygon, Polyline
+from exportd.core.dataset import Annotation, Dataset, Image, Polygon, Polyline
+from exportd.core.geometry import (
+    Floats,
+    Regions,
+    Rings,
+    boxes,
+    lengths,
+    perimeters,
+    region_areas,
+    region_centroids,
+    region_perimeters,
+)
 from exportd.core.job import wire_time
 from exportd.core.options import ExportOptions
+from exportd.formats.classes import class_name
 from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.streaming import chunked
 
 PATH = "annotations/json/segmentation_data.json"
 
+FORMAT_VERSION = 1
+"""Of the layout of this document."""
+
+JsonObject: TypeAlias = dict[str, object]
+
+
+def plain_json(dataset: Dataset, options: ExportOptions) -> Generator[Member, None, None]:
+    """One member, written in one walk: each image with its objects and their sums, the sums of all at the end."""
+    yield Member(PATH, chunked(_document(dataset, options.pixel_to_micrometer_scale)), "application/json")
+
 
 @dataclass(slots=True)
-class _Totals:
-    images: int = 0
-    annotated: int = 0
+class Totals:
+    """What the objects of one image, or of all, add up to."""
+
     polygons: int = 0
     holes: int = 0
     polylines: int = 0
     area: float = 0.0
+    """Square pixels; objects that overlap count each."""
+    length: float = 0.0
+    """Pixels, of the polylines."""
+
+    def add(self, other: Totals) -> None:
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+
+    def row(self, scale: float | None) -> JsonObject:
+        """As JSON, with the mean area where there is one."""
+        row: JsonObject = {"polygons": self.polygons, "holes": self.holes, "polylines": self.polylines}
+        mean = self.area / self.polygons if self.polygons else None
+        return (
+            row
+            | _areas("totalArea", self.area, scale)
+            | _areas("meanArea", mean, scale)
+            | _length("totalLength", self.length, scale)
+        )
 
 
-def plain_json(dataset: Dataset, options: ExportOptions) -> Generator[Member, None, None]:
-    """`annotations/json/segmentation_data.json`."""
-    yield Member(PATH, _chunks(dataset, options.pixel_to_micrometer_scale), "application/json")
-
-
-def _chunks(dataset: Dataset, scale: float | None) -> Iterator[bytes | Tick | Warn]:
-    project = dataset.project
+def _document(dataset: Dataset, scale: float | None) -> Iterator[bytes | Tick | Warn]:
+    project, totals = dataset.project, Totals()
+    segmented = with_objects = 0
     head = {
-        "id": project.id,
-        "title": project.title,
-        "type": project.type,
-        "ownerId": project.owner_id,
+        "format": "exportd segmentation data",
+        "version": FORMAT_VERSION,
+        "project": {
+            "id": project.id,
+            "title": project.title,
+            "type": project.type,
+            "createdAt": wire_time(project.created_at),
+            "updatedAt": wire_time(project.updated_at),
+        },
+        "coordinates": "pixels, origin at the top left corner of the top left pixel, x to the right, y down",
+        "pixelToMicrometerScale": scale,
     }
-    totals = _Totals()
-    yield b'{"exportd":' + orjson.dumps(exportd.__version__) + b',\n"project":' + orjson.dumps(head)
-    yield b',\n"pixelToMicrometerScale":' + orjson.dumps(scale) + b',\n"images":['
+    yield orjson.dumps(head)[:-1] + b',"images":['
+    separator = b"\n"
     for image, annotation in dataset.annotated():
-        yield (b",\n" if totals.images else b"\n") + orjson.dumps(_image(image, annotation, scale, totals))
+        row, sums = _image(image, annotation, project.type, scale)
+        yield separator + orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
         yield Tick(image.name)
-    statistics = {
-        "images": totals.images,
-        "annotatedImages": totals.annotated,
-        "polygons": totals.polygons,
-        "holes": totals.holes,
-        "polylines": totals.polylines,
-        "totalArea": round(totals.area, 4),
-        "meanArea": round(totals.area / totals.polygons, 4) if totals.polygons else None,
-    }
-    yield b'],\n"statistics":' + orjson.dumps(statistics) + b"}\n"
+        separator = b",\n"
+        totals.add(sums)
+        segmented += annotation.segmented
+        with_objects += bool(annotation.polygons or annotation.polylines)
+    counts = {"images": len(dataset.images), "segmentedImages": segmented, "imagesWithObjects": with_objects}
+    yield b'\n],"statistics":' + orjson.dumps(counts | totals.row(scale)) + b"}\n"
 
 
-def _image(image: Image, annotation: Annotation, scale: float | None, totals: _Totals) -> dict[str, object]:
-    polygons = [_polygon(polygon, scale) for polygon in annotation.polygons]
-    areas = [geometry.area(p.points, p.holes) for p in annotation.polygons]
-    holes = sum(len(p.holes) for p in annotation.polygons)
-    totals.images += 1
-    totals.annotated += bool(annotation.polygons or annotation.polylines)
-    totals.polygons += len(polygons)
-    totals.holes += holes
-    totals.polylines += len(annotation.polylines)
-    totals.area += sum(areas)
-    return {
+def _image(image: Image, annotation: Annotation, project_type: str, scale: float | None) -> tuple[JsonObject, Totals]:
+    polygons = _polygons(annotation.polygons, project_type, scale)
+    polylines = _polylines(annotation.polylines, project_type, scale)
+    sums = Totals(
+        polygons=len(polygons),
+        holes=sum(len(polygon.holes) for polygon in annotation.polygons),
+        polylines=len(polylines),
+        area=float(region_areas(Regions.of(annotation.polygons)).sum()),
+        length=float(lengths(Rings.of([line.points for line in annotation.polylines])).sum()),
+    )
+    statistics = sums.row(scale)
+    if image.width and image.height:
+        statistics["areaFraction"] = sums.area / (image.width * image.height)
+    row: JsonObject = {
         "id": image.id,
         "name": image.name,
         "originalName": image.original_name,
         "width": image.width,
         "height": image.height,
-        "mediaType": image.media_type,
-        "createdAt": wire_time(image.created_at),
-        "updatedAt": wire_time(image.updated_at),
+        "displayOrder": image.display_order,
         "parentVideoId": image.parent_video_id,
         "frameIndex": image.frame_index,
+        "createdAt": wire_time(image.created_at),
+        "updatedAt": wire_time(image.updated_at),
         "segmented": annotation.segmented,
         "model": annotation.model,
         "threshold": annotation.threshold,
         "confidence": annotation.confidence,
         "polygons": polygons,
-        "polylines": [_polyline(line, scale) for line in annotation.polylines],
+        "polylines": polylines,
         "instances": _instances(annotation),
-        "statistics": {
-            "polygons": len(polygons),
-            "holes": holes,
-            "polylines": len(annotation.polylines),
-            "totalArea": round(sum(areas), 4),
-            "meanArea": round(sum(areas) / len(areas), 4) if areas else None,
-        },
+        "statistics": statistics,
+        "warnings": annotation.warnings,
     }
+    return row, sums
 
 
-def _polygon(polygon: Polygon, scale: float | None) -> dict[str, object]:
-    x, y, width, height = geometry.bounding_box(polygon.points)
-    centre = geometry.centroid(polygon.points, polygon.holes)
-    area, perimeter = geometry.area(polygon.points, polygon.holes), geometry.perimeter(polygon.points)
-    row: dict[str, object] = {
-        "id": polygon.id,
-        "number": polygon.number,
-        "partClass": polygon.part_class,
-        "instanceId": polygon.instance_id,
-        "confidence": polygon.confidence,
-        "complete": polygon.complete,
-        "area": round(area, 4),
-        "perimeter": round(perimeter, 4),
-        "boundingBox": {"x": x, "y": y, "width": width, "height": height},
-        "centroid": None if centre is None else {"x": round(centre[0], 4), "y": round(centre[1], 4)},
-        "points": _pairs(polygon.points),
-        "holes": [{"area": round(geometry.area(hole), 4), "points": _pairs(hole)} for hole in polygon.holes],
-    }
-    if scale is not None:
-        row |= {"areaMicrometers2": area * scale**2, "perimeterMicrometers": perimeter * scale}
-    return row
+def _polygons(polygons: tuple[Polygon, ...], project_type: str, scale: float | None) -> list[JsonObject]:
+    regions = Regions.of(polygons)
+    measured = zip(
+        polygons,
+        region_areas(regions).tolist(),
+        perimeters(regions.outer).tolist(),
+        region_perimeters(regions).tolist(),
+        boxes(regions.outer),
+        region_centroids(regions),
+        strict=True,
+    )
+    return [
+        {
+            "id": polygon.id,
+            "number": polygon.number,
+            "class": class_name(project_type, polygon.part_class),
+            "partClass": polygon.part_class,
+            "instanceId": polygon.instance_id,
+            "confidence": polygon.confidence,
+            "complete": polygon.complete,
+            "points": polygon.points,
+            "holes": polygon.holes,
+            **_areas("area", area, scale),
+            **_length("perimeter", outline, scale),
+            **_length("perimeterWithHoles", all_rings, scale),
+            **_box("boundingBox", box, scale),
+            **_point("centroid", centroid, scale),
+        }
+        for polygon, area, outline, all_rings, box, centroid in measured
+    ]
 
 
-def _polyline(line: Polyline, scale: float | None) -> dict[str, object]:
-    length = geometry.length(line.points)
-    row: dict[str, object] = {
-        "id": line.id,
-        "partClass": line.part_class,
-        "instanceId": line.instance_id,
-        "trackId": line.track_id,
-        "name": line.name,
-        "confidence": line.confidence,
-        "length": round(length, 4),
-        "points": _pairs(line.points),
-    }
-    if scale is not None:
-        row["lengthMicrometers"] = length * scale
-    return row
+def _polylines(lines: tuple[Polyline, ...], project_type: str, scale: float | None) -> list[JsonObject]:
+    measured = lengths(Rings.of([line.points for line in lines])).tolist()
+    return [
+        {
+            "id": line.id,
+            "class": class_name(project_type, line.part_class),
+            "partClass": line.part_class,
+            "instanceId": line.instance_id,
+            "trackId": line.track_id,
+            "name": line.name,
+            "confidence": line.confidence,
+            "points": line.points,
+            **_length("length", length, scale),
+        }
+        for line, length in zip(lines, measured, strict=True)
+    ]
 
 
-def _instances(annotation: Annotation) -> list[dict[str, object]]:
-    found: dict[str, dict[str, list[str]]] = {}
-    for kind, objects in (("polygons", annotation.polygons), ("polylines", annotation.polylines)):
-        for thing in objects:
-            if thing.instance_id is not None:
-                found.setdefault(thing.instance_id, {"polygons": [], "polylines": []})[kind].append(thing.id)
-    return [{"instanceId": name, **members} for name, members in found.items()]
+def _instances(annotation: Annotation) -> list[JsonObject]:
+    """Objects that belong together, by their `instanceId`, in the order in which they first occur."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for polygon in annotation.polygons:
+        if polygon.instance_id is not None:
+            found.setdefault(polygon.instance_id, ([], []))[0].append(polygon.id)
+    for line in annotation.polylines:
+        if line.instance_id is not None:
+            found.setdefault(line.instance_id, ([], []))[1].append(line.id)
+    return [{"id": name, "polygons": polygons, "polylines": lines} for name, (polygons, lines) in found.items()]
 
 
-def _pairs(points: Points) -> list[dict[str, float]]:
-    return [{"x": x, "y": y} for x, y in points.tolist()]
+# --- measures in pixels and, with a scale, in µm ------------------------------------------------------------------------
+
+
+def _areas(key: str, area: float | None, scale: float | None) -> JsonObject:
+    row: JsonObject = {key: area}
+    return row if scale is None else row | {f"{key}Um2": None if area is None else area * scale**2}
+
+
+def _length(key: str, length: float, scale: float | None) -> JsonObject:
+    row: JsonObject = {key: length}
+    return row if scale is None else row | {f"{key}Um": length * scale}
+
+
+def _box(key: str, box: Floats, scale: float | None) -> JsonObject:
+    row: JsonObject = {key: _named(box)}
+    return row if scale is None else row | {f"{key}Um": _named(box * scale)}
+
+
+def _named(box: Floats) -> JsonObject:
+    left, top, right, bottom = box.tolist()
+    return {"x": left, "y": top, "width": right - left, "height": bottom - top}
+
+
+def _point(key: str, point: Floats, scale: float | None) -> JsonObject:
+    row: JsonObject = {key: _coordinates(point)}
+    return row if scale is None else row | {f"{key}Um": _coordinates(point * scale)}
+
+
+def _coordinates(point: Floats) -> JsonObject | None:
+    x, y = point.tolist()
+    return None if math.isnan(x) else {"x": x, "y": y}

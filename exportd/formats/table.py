@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from exportd.core.options import ExportOptions
+from exportd.formats.coco import PATH as COCO_PATH
 from exportd.formats.coco import coco
 from exportd.formats.member import Exporter
+from exportd.formats.plain_json import PATH as JSON_PATH
 from exportd.formats.plain_json import plain_json
 from exportd.formats.yolo import yolo
 
@@ -19,12 +21,26 @@ class FormatRow:
     name: str
     description: str
     exporter: Exporter | None = None
+    places: tuple[str, ...] = ()
+    """Where in the archive its members are; a folder ends with `/`."""
 
 
 FORMATS: tuple[FormatRow, ...] = (
-    FormatRow("coco", "COCO", "Instance segmentation in one JSON file; holes as RLE.", coco),
-    FormatRow("yolo", "YOLO segmentation", "A label file per image beside images/; trains as unzipped.", yolo),
-    FormatRow("json", "JSON", "Polygons with area, perimeter, bounding box, centroid and statistics.", plain_json),
+    FormatRow("coco", "COCO", "Instance segmentation in one JSON file; holes as RLE.", coco, (COCO_PATH,)),
+    FormatRow(
+        "yolo",
+        "YOLO segmentation",
+        "A label file per image beside images/; trains as unzipped.",
+        yolo,
+        ("labels/", "data.yaml", "classes.txt"),
+    ),
+    FormatRow(
+        "json",
+        "JSON",
+        "Polygons with area, perimeter, bounding box, centroid and statistics.",
+        plain_json,
+        (JSON_PATH,),
+    ),
     FormatRow("labels", "Label images", "A TIFF per image with a number per object."),
     FormatRow("imagej", "ImageJ ROIs", "A RoiSet.zip per image, sub-pixel."),
     FormatRow("geojson", "GeoJSON", "Polygons with true holes, for QuPath."),
@@ -51,8 +67,10 @@ def unavailable(options: ExportOptions) -> list[str]:
     ]
     if options.include_visualizations:
         missing.append("Visualizations")
+    if options.intensity_metrics:
+        missing.append("Intensity metrics (intensityMetrics)")
     if options.mt_metrics:
         missing.append("Microtubule metrics (mtMetrics)")
     if options.mt_kymographs:
         missing.append("Kymographs (mtKymographs)")
-    return [f"{thing} cannot be produced by this version and is not in the archive." for thing in missing]
+    return [f"{thing}: not in the archive, as this version cannot produce it." for thing in missing]

@@ -1,105 +1,130 @@
-"""YOLO segmentation: a text file per image beside `images/`, where its loaders look for it.
+"""YOLO segmentation labels, by the "Instance Segmentation Datasets Overview" of Ultralytics.
 
-A line is `class x1 y1 x2 y2 ...`, coordinates as parts of the image's width and height, 0 to 1. The format has one ring to
-an object: what reaches beyond the image is clipped to it, and holes are bridged to the outline, so that they stay open.
+A text file per image in `labels/`, beside `images/`, where the loaders look; a line per object, `class x1 y1 x2 y2 ...`,
+coordinates divided by the image's width and height, so 0 to 1 from the top left corner. The format knows one ring per
+object: holes are joined to the outline by a cut of no width, and an object is cut at the edge of its image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import numpy as np
 import shapely
 
-from exportd.core.dataset import Dataset, Image, Points, Polygon
+from exportd.core.dataset import Annotation, Dataset, Image, Points, Polygon
+from exportd.core.geometry import Floats
 from exportd.core.options import ExportOptions
-from exportd.formats.coco import CATEGORIES, category_id
+from exportd.formats.classes import CLASSES, class_index
+from exportd.formats.clipping import cut_region, is_inside, ring_of
 from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.streaming import Losses, size_of
 
 DECIMALS = 6
-"""A millionth of the image: finer than any pixel grid."""
+"""Of a normalised coordinate: 0.01 pixel in an image of 10,000."""
 
-_TEXT = "text/plain; charset=utf-8"
-_DATA = "path: .\ntrain: images\nval: images\nnames:\n"
+PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
-def yolo(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick | Warn, None, None]:  # noqa: ARG001
-    """`labels/<stem>.txt` for every image, an empty one where there is no object; `data.yaml`, `classes.txt`."""
-    unsized = lost = polylines = 0
+def yolo(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick | Warn, None, None]:
+    """A label file per image, then `data.yaml` and `classes.txt`. An image without objects gets an empty file.
+
+    One of unknown size that has objects gets none: they cannot be normalised, and an empty file would deny them.
+    """
+    del options
+    losses = Losses("YOLO")
     for image, annotation in dataset.annotated():
-        polylines += len(annotation.polylines)
-        lines: list[str] = []
-        if image.width and image.height:
-            lines = [line for p in annotation.polygons if (line := label_line(p, image.width, image.height))]
-            lost += len(annotation.polygons) - len(lines)
+        size = size_of(image)
+        if size is None and annotation.polygons:
+            losses.sizeless(image)
         else:
-            unsized += bool(annotation.polygons)
-        yield _labels(image, lines)
+            yield _labels(dataset.project.type, image, size or (1, 1), annotation, losses)
         yield Tick(image.name)
-    names = "".join(f"  {i}: {name}\n" for i, name in enumerate(CATEGORIES))
-    yield Member("data.yaml", [(_DATA + names).encode()], "application/yaml")
-    yield Member("classes.txt", ["".join(f"{name}\n" for name in CATEGORIES).encode()], _TEXT)
-    if unsized:
-        yield Warn(f"YOLO: {unsized} images of unknown size have no labels, their coordinates cannot be scaled.")
-    if lost:
-        yield Warn(f"YOLO: {lost} objects without any area inside their image were left out.")
-    if polylines:
-        yield Warn(f"YOLO: {polylines} polylines were left out, the format has no lines.")
+    yield Member("data.yaml", [_data_yaml().encode()], "application/yaml")
+    yield Member("classes.txt", [_classes_txt().encode()], PLAIN_TEXT)
+    yield from losses.warnings()
 
 
-def _labels(image: Image, lines: list[str]) -> Member:
-    body = "".join(f"{line}\n" for line in lines).encode()
-    return Member(f"labels/{image.stem}.txt", [body], _TEXT, source_image_id=image.id)
+def _data_yaml() -> str:
+    # Without `path` a loader takes the folder of this file; `path: .` would be the folder that it was started in.
+    names = "".join(f"  {index}: {row.name}\n" for index, row in enumerate(CLASSES))
+    return f"train: images\nval: images\nnames:\n{names}"
 
 
-def label_line(polygon: Polygon, width: int, height: int) -> str | None:
-    """One object's line, or None where nothing of it lies in the image."""
-    ring = _single_ring(polygon, width, height)
-    if ring is None:
-        return None
-    values = np.clip(ring / (width, height), 0, 1).round(DECIMALS).ravel().tolist()
-    return f"{category_id(polygon) - 1} " + " ".join(f"{v:.{DECIMALS}f}".rstrip("0").rstrip(".") for v in values)
+def _classes_txt() -> str:
+    return "".join(f"{row.name}\n" for row in CLASSES)
 
 
-def _single_ring(polygon: Polygon, width: int, height: int) -> Points | None:
-    inside = _within(polygon.points, width, height)
-    if inside and not polygon.holes:
-        return polygon.points
-    clipped = _clipped(polygon, width, height)
-    if clipped is None:
-        return None
-    outline = shapely.get_coordinates(clipped.exterior)[:-1]
-    for hole in sorted(clipped.interiors, key=lambda ring: ring.bounds):
-        outline = _bridged(outline, shapely.get_coordinates(hole)[:-1])
-    return outline
-
-
-def _within(points: Points, width: int, height: int) -> bool:
-    return bool((points >= 0).all() and (points[:, 0] <= width).all() and (points[:, 1] <= height).all())
-
-
-def _clipped(polygon: Polygon, width: int, height: int) -> shapely.Polygon | None:
-    """The largest piece of the object that lies in the image."""
-    shape = shapely.make_valid(shapely.polygons(polygon.points))
-    for hole in polygon.holes:
-        shape = shapely.difference(shape, shapely.make_valid(shapely.polygons(hole)))
-    shape = shapely.intersection(shape, shapely.box(0, 0, width, height))
-    pieces = [part for part in _parts(shape) if isinstance(part, shapely.Polygon) and part.area > 0]
-    return max(pieces, key=lambda part: part.area, default=None)
-
-
-def _parts(shape: shapely.Geometry) -> Iterator[shapely.Geometry]:
-    """Of a collection, however deep."""
-    for part in shapely.get_parts(shape):
-        if shapely.get_num_geometries(part) > 1:
-            yield from _parts(part)
+def _labels(project_type: str, image: Image, size: tuple[int, int], annotation: Annotation, losses: Losses) -> Member:
+    losses.lines += len(annotation.polylines)
+    lines = []
+    for polygon in annotation.polygons:
+        ring = _ring(polygon, size, losses)
+        if ring is None:
+            losses.outside += 1
         else:
-            yield part
+            lines.append(label_line(class_index(project_type, polygon), ring, size))
+    return Member(
+        f"labels/{image.stem}.txt",
+        ["".join(lines).encode()],
+        PLAIN_TEXT,
+        source_image_id=image.id,
+        original_name=image.original_name,
+    )
 
 
-def _bridged(outline: Points, hole: Points) -> Points:
-    """One ring that runs to the hole, around it, and back where it came from: between the two nearest corners."""
-    distance = ((outline[:, None, :] - hole[None, :, :]) ** 2).sum(axis=2)
-    at, to = divmod(int(distance.argmin()), len(hole))
-    around = np.roll(hole, -to, axis=0)
-    return np.vstack((outline[: at + 1], around, around[:1], outline[at:]))
+def label_line(index: int, ring: Points, size: tuple[int, int]) -> str:
+    """The line of one object, with its end; `size` is width and height of the image in pixels."""
+    values = np.clip(ring / size, 0, 1).ravel() + 0.0  # which makes 0 of -0
+    return " ".join([str(index), *map(_number, values.tolist())]) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
+
+
+def _ring(polygon: Polygon, size: tuple[int, int], losses: Losses) -> Points | None:
+    """The polygon as one ring inside the image; None if nothing of it is there."""
+    if not polygon.holes and is_inside(polygon.points, *size):
+        return polygon.points
+    pieces = cut_region(polygon, *size)
+    if not pieces:
+        return None
+    losses.parted += len(pieces) > 1
+    return keyhole(pieces[0])
+
+
+def keyhole(piece: shapely.Polygon) -> Points:
+    """Outline and holes as one ring that covers the same, by even-odd and by non-zero rule.
+
+    Each hole is joined by a horizontal cut from its leftmost vertex to the first edge on the left. Holes come from left
+    to right, so what that edge belongs to is in the ring already, and no two cuts cross.
+    """
+    piece = shapely.orient_polygons(piece)
+    ring = ring_of(piece.exterior)
+    holes = [_from_leftmost(ring_of(hole)) for hole in piece.interiors]
+    for hole in sorted(holes, key=lambda hole: (float(hole[0, 0]), float(hole[0, 1]))):
+        edge, joint = _joint(ring, hole[0])
+        ring = np.concatenate([ring[: edge + 1], joint, hole, hole[:1], joint, ring[edge + 1 :]])
+    return ring
+
+
+def _from_leftmost(ring: Points) -> Points:
+    return np.roll(ring, -int(np.lexsort((ring[:, 1], ring[:, 0]))[0]), axis=0)
+
+
+def _joint(ring: Points, point: Floats) -> tuple[int, Points]:
+    """The edge that a ray from the point to the left meets first, and where; shape (1, 2)."""
+    begin, end = ring, np.roll(ring, -1, axis=0)
+    x, y = point
+    crossing = np.flatnonzero((begin[:, 1] <= y) != (end[:, 1] <= y))
+    (x0, y0), (x1, y1) = begin[crossing].T, end[crossing].T
+    hits = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
+    # Where a hole touches the ring, rounding may put the hit a hair to the right of the point.
+    distance = np.where(hits <= x + 1e-6, np.abs(x - hits), np.inf)
+    if not np.isfinite(distance).any():
+        # A hole may touch the ring with this very vertex, at a place where the ring only grazes the ray.
+        nearest = int(np.argmin(np.abs(ring - point).sum(axis=1)))
+        return nearest, ring[nearest : nearest + 1]
+    nearest = int(np.argmin(distance))
+    return int(crossing[nearest]), np.array([[hits[nearest], y]])

@@ -6,23 +6,20 @@ names are touched. Whatever goes wrong in the database while it is asked becomes
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Dialect, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.types import UserDefinedType
+from sqlalchemy.exc import SQLAlchemyError
 
 from exportd.core.dataset import Project
 from exportd.core.users import Access, User
-from exportd.errors import DataDirectoryUnusable, SettingsError, SourceError
-
-FILE_NAME = "catalogue.db"
+from exportd.errors import SettingsError, SourceError
+from exportd.store.engines import FILE_NAME, create_embedded, engine_of, sqlite_engine
+from exportd.store.tables import Moment, Text, images, project_shares, projects, segmentations, users
 
 BATCH = 500
 """Ids in one statement: far below what any database takes, and enough that the number of statements does not matter."""
@@ -31,118 +28,7 @@ SAMPLE = 5000
 """Segmentations that are read for an estimate. More than that are extrapolated: reading gigabytes of polygons to tell
 how many there are would take longer than a caller waits."""
 
-BUSY_TIMEOUT = 10.0
-"""Seconds to wait for a program that writes to the SQLite file, for example `exportd import`."""
-
-CONNECTIONS = 64
-"""Most at a time: more than trio has worker threads by default, so that no query waits for another."""
-
 T = TypeVar("T")
-
-
-# --- tables -------------------------------------------------------------------------------------------------------
-
-
-class Text(UserDefinedType[str]):
-    """Text, or what PostgreSQL may have in its place (uuid, an enum): parameters go without a cast, so that both fit."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "TEXT"
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], str | None]:  # noqa: ARG002
-        return lambda value: None if value is None else str(value)
-
-
-class Moment(UserDefinedType[datetime]):
-    """A time: ISO 8601 text, a timestamp, or milliseconds since 1970 as Prisma writes them into SQLite.
-
-    Aware, in UTC; a time without zone is UTC; what is no time is None.
-    """
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "TEXT"
-
-    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str | None]:  # noqa: ARG002
-        return lambda value: None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds")
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:  # noqa: ARG002
-        return moment
-
-
-def moment(value: object) -> datetime | None:
-    """A time in any of the forms that `Moment` knows."""
-    try:
-        match value:
-            case datetime():
-                time = value
-            case str():
-                time = datetime.fromisoformat(value.strip())
-            case int() | float():
-                time = datetime.fromtimestamp(value / 1000, UTC)
-            case _:
-                return None
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-metadata = sa.MetaData()
-
-users = sa.Table(
-    "users",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("email", Text, nullable=False),
-)
-projects = sa.Table(
-    "projects",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("title", Text, nullable=False),
-    sa.Column("type", Text),
-    sa.Column("userId", Text, nullable=False, index=True),
-)
-images = sa.Table(
-    "images",
-    metadata,
-    sa.Column("id", Text, primary_key=True),
-    sa.Column("name", Text, nullable=False),
-    sa.Column("originalPath", Text, nullable=False),
-    sa.Column("projectId", Text, nullable=False, index=True),
-    sa.Column("width", sa.Integer),
-    sa.Column("height", sa.Integer),
-    sa.Column("mimeType", Text),
-    sa.Column("fileSize", sa.BigInteger),
-    sa.Column("displayOrder", sa.Integer),
-    sa.Column("parentVideoId", Text, index=True),
-    sa.Column("frameIndex", sa.Integer),
-    sa.Column("isVideoContainer", sa.Boolean),
-    sa.Column("createdAt", Moment),
-    sa.Column("updatedAt", Moment),
-)
-segmentations = sa.Table(
-    "segmentations",
-    metadata,
-    sa.Column("imageId", Text, primary_key=True),
-    sa.Column("polygons", Text, nullable=False),
-    sa.Column("model", Text),
-    sa.Column("threshold", sa.Float),
-    sa.Column("confidence", sa.Float),
-    sa.Column("imageWidth", sa.Integer),
-    sa.Column("imageHeight", sa.Integer),
-)
-project_shares = sa.Table(
-    "project_shares",
-    metadata,
-    sa.Column("projectId", Text, nullable=False, index=True),
-    sa.Column("sharedWithId", Text, index=True),
-    sa.Column("email", Text),
-    sa.Column("status", Text, nullable=False),
-)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -437,9 +323,6 @@ def _batches(values: Iterable[T]) -> Iterator[list[T]]:
         yield items[begin : begin + BATCH]
 
 
-# --- opening ------------------------------------------------------------------------------------------------------
-
-
 def open_catalogue(url: str | None, data: Path) -> Catalogue:
     """The catalogue at a `postgresql://` or `sqlite:///` address, or the embedded one, which is made when it is absent.
 
@@ -448,7 +331,7 @@ def open_catalogue(url: str | None, data: Path) -> Catalogue:
     if url is None:
         create_embedded(data)
         return Catalogue(sqlite_engine(data / FILE_NAME, read_only=True))
-    engine = _engine(url)
+    engine = engine_of(url)
     try:
         with engine.connect() as connection:
             connection.execute(sa.select(projects.c.id).limit(1))
@@ -459,80 +342,3 @@ def open_catalogue(url: str | None, data: Path) -> Catalogue:
             f"The database of the projects cannot be used: {reason}. Check EXPORTD_DATABASE_URL."
         ) from None
     return Catalogue(engine)
-
-
-def create_embedded(data: Path) -> None:
-    """Makes the embedded catalogue with its tables, where it is absent. Raises `DataDirectoryUnusable`."""
-    engine = sqlite_engine(data / FILE_NAME)
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with engine.begin() as connection:
-            metadata.create_all(connection)
-    except (SQLAlchemyError, OSError) as error:
-        raise DataDirectoryUnusable(
-            f"The catalogue in the data directory {data} cannot be opened ({getattr(error, 'orig', None) or error}); "
-            "restore it from a backup, or name another directory with --data."
-        ) from error
-    finally:
-        engine.dispose()
-
-
-def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
-    """Connections to a SQLite file in WAL mode. Transactions take the write lock at once, so that none fails half-way."""
-    engine = sa.create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None},
-        pool_size=4,
-        max_overflow=CONNECTIONS - 4,
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        if read_only:
-            connection.execute("PRAGMA query_only = ON")
-        # SQLite's own knows ASCII only.
-        connection.create_function("lower", 1, lambda t: t.lower() if isinstance(t, str) else t, deterministic=True)
-
-    if not read_only:
-
-        @sa.event.listens_for(engine, "begin")
-        def _begin(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _engine(text: str) -> sa.Engine:
-    try:
-        url = make_url(text)
-        match url.get_backend_name():
-            case "sqlite":
-                path = Path(url.database or "")
-                if not path.is_file():
-                    raise SettingsError("EXPORTD_DATABASE_URL names a SQLite file that does not exist.")
-                return sqlite_engine(path, read_only=True)
-            case "postgresql" | "postgres":
-                return _postgresql(url)
-    except (ArgumentError, NoSuchModuleError, ValueError):
-        pass
-    except ModuleNotFoundError:
-        raise SettingsError("PostgreSQL needs the extra of that name: pip install 'exportd[postgresql]'.") from None
-    raise SettingsError("EXPORTD_DATABASE_URL must begin with postgresql:// or sqlite:///.")
-
-
-def _postgresql(url: URL) -> sa.Engine:
-    """Read-only by the server. Of Prisma's own parameters `schema` is honoured; those of its pool mean nothing here."""
-    options = "-c default_transaction_read_only=on"
-    if isinstance(schema := url.query.get("schema"), str):
-        options += f" -c search_path={schema.replace(' ', '')}"
-    foreign = ("schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size")
-    return sa.create_engine(
-        url.set(drivername="postgresql+psycopg").difference_update_query(foreign),
-        connect_args={"options": options},
-        pool_size=4,
-        max_overflow=CONNECTIONS - 4,
-        pool_pre_ping=True,
-        isolation_level="AUTOCOMMIT",
-    )

@@ -19,18 +19,9 @@ from sqlalchemy.exc import IntegrityError
 
 from exportd.core.users import User
 from exportd.errors import ImportFailed, NotFound, SettingsError
-from exportd.store.catalogue import (
-    FILE_NAME,
-    ImageRow,
-    SegmentationRow,
-    create_embedded,
-    images,
-    project_shares,
-    projects,
-    segmentations,
-    sqlite_engine,
-    users,
-)
+from exportd.store.catalogue import ImageRow, SegmentationRow
+from exportd.store.engines import FILE_NAME, create_embedded, sqlite_engine
+from exportd.store.tables import images, project_shares, projects, segmentations, users
 
 BATCH = 200
 """Images that are inserted at a time; bounds memory, as their polygons come with them."""

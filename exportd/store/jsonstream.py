@@ -41,7 +41,6 @@ class _Reader:
         self._name = name
         self._text = ""
         self._at = 0
-        self._ended = False
         self._lines = 0
         self._column = 0
         self._decoder = json.JSONDecoder(parse_constant=lambda _: None)
@@ -115,15 +114,20 @@ class _Reader:
                 raise self._fault(error.msg[:1].lower() + error.msg[1:], error.pos) from None
             except (ValueError, RecursionError):  # thousands of digits, thousands of brackets
                 raise self._fault("a value is too long or too deep") from None
-            # A number that ends with what has been read may go on.
-            if end == len(self._text) and self._fill():
+            # A number that ends about where the text that was read does may go on: `0.` is read as 0 and a point.
+            if isinstance(value, int | float) and end >= len(self._text) - _NEAR_THE_END and self._fill():
                 continue
             self._at = end
             return value
 
     def _fill(self) -> bool:
-        """Reads more; False at the end. As much again as is waiting, so that starting a value anew stays cheap."""
-        if self._ended:
+        """Reads more and drops what is done; False at the end, and nothing has changed then.
+
+        Reads as much again as is waiting, so that starting a long value anew stays cheap.
+        """
+        rest = self._text[self._at :]
+        more = self._file.read(max(CHUNK, len(rest)))
+        if not more:
             return False
         gone = self._text[: self._at]
         if (newlines := gone.count("\n")) > 0:
@@ -131,11 +135,8 @@ class _Reader:
             self._column = len(gone) - gone.rindex("\n") - 1
         else:
             self._column += len(gone)
-        rest = self._text[self._at :]
-        more = self._file.read(max(CHUNK, len(rest)))
         self._text, self._at = rest + more, 0
-        self._ended = not more
-        return not self._ended
+        return True
 
     def _fault(self, what: str, at: int | None = None) -> ImportFailed:
         before = self._text[: self._at if at is None else at]

@@ -17,6 +17,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
+from hypercorn.events import Closed, Event
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
@@ -121,7 +122,7 @@ class _Server:
         _limit_silence(stream.socket)
         self._streams.add(stream)
         try:
-            server = TCPServer(self._app, self._config, self._context, ConnectionState({}), cast("Any", stream))
+            server = _Protocol(self._app, self._config, self._context, ConnectionState({}), cast("Any", stream))
             await server.run()
         except Exception:
             log.exception("connection_failed")
@@ -143,6 +144,16 @@ class _Server:
                     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
                 stream.socket.close()
         scope.cancel()
+
+
+class _Protocol(TCPServer):
+    """hypercorn's connection, for which a send beside the close of a client that has gone is no fault."""
+
+    async def protocol_send(self, event: Event) -> None:
+        try:
+            await super().protocol_send(event)
+        except trio.BusyResourceError:
+            await self.protocol.handle(Closed())
 
 
 def _config() -> Config:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exportd.core import rings as geometry
 from exportd.core.dataset import Annotation
+from exportd.core.geometry import Regions, region_areas
 from exportd.core.polygons import parse_annotation
 
 
@@ -30,7 +30,9 @@ def test_text_that_is_no_list_of_polygons_is_told(text: str) -> None:
 
 
 def test_an_image_that_was_never_segmented_has_nothing_to_warn_of() -> None:
-    assert parse_annotation(None, 10, 10) == Annotation()
+    annotation = parse_annotation(None, 10, 10)
+    assert not annotation.segmented
+    assert (annotation.polygons, annotation.polylines, annotation.warnings) == ((), (), ())
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,10 @@ def test_a_bad_entry_costs_only_itself(bad: object) -> None:
 
 
 def test_repairs_are_told() -> None:
-    text_coordinates = {"type": "external", "points": [{"x": "1", "y": "1"}, {"x": "9", "y": "1"}, {"x": "5", "y": "9"}]}
+    text_coordinates = {
+        "type": "external",
+        "points": [{"x": "1", "y": "1"}, {"x": "9", "y": "1"}, {"x": "5", "y": "9"}],
+    }
     annotation = parse(text_coordinates, {**ring(0, 0, 5), "type": "other"}, ring(390, 390, 20))
     assert len(annotation.polygons) == 3
     assert len(annotation.warnings) == 3
@@ -77,7 +82,7 @@ def test_a_hole_belongs_to_the_smallest_object_around_it() -> None:
         ring(50, 50, 300), ring(100, 100, 200, "internal"), ring(150, 150, 100), ring(180, 180, 40, "internal")
     )
     outer, island = annotation.polygons
-    assert [geometry.area(p.points, p.holes) for p in (outer, island)] == [90_000 - 40_000, 10_000 - 1_600]
+    assert region_areas(Regions.of([outer, island])).tolist() == [90_000 - 40_000, 10_000 - 1_600]
 
 
 def test_what_fills_a_hole_does_not_own_it() -> None:
@@ -99,13 +104,17 @@ def test_a_hundred_thousand_points_are_no_matter() -> None:
     angle = np.linspace(0, 2 * np.pi, 100_000, endpoint=False)
     points = [{"x": 200 + 100 * c, "y": 200 + 100 * s} for c, s in zip(np.cos(angle), np.sin(angle), strict=True)]
     (polygon,) = parse({"type": "external", "points": points}).polygons
-    assert geometry.area(polygon.points) == pytest.approx(np.pi * 1e4, rel=1e-6)
+    assert region_areas(Regions.of([polygon]))[0] == pytest.approx(np.pi * 1e4, rel=1e-6)
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-99, 999) | st.sampled_from(["", "x", "external", "5"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["type", "points", "x", "y", "geometry", "id", "partClass"]), inner, max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["type", "points", "x", "y", "geometry", "id", "partClass"]), inner, max_size=5
+        )
+    ),
     max_leaves=30,
 )
 
@@ -116,12 +125,33 @@ def test_no_json_at_all_raises(value: object) -> None:
     assert [p.number for p in annotation.polygons] == list(range(1, len(annotation.polygons) + 1))
 
 
-@given(st.floats(-50, 450), st.floats(-50, 450), st.floats(0.1, 400))
-def test_measures_of_a_square(x: float, y: float, size: float) -> None:
-    points = np.array([(x, y), (x + size, y), (x + size, y + size), (x, y + size)])
-    assert geometry.area(points) == pytest.approx(size**2)
-    assert geometry.perimeter(points) == pytest.approx(4 * size)
-    assert geometry.centroid(points) == pytest.approx((x + size / 2, y + size / 2), abs=1e-6)
-    assert geometry.bounding_box(points) == pytest.approx((x, y, size, size), abs=1e-9)
-    hole = (points - points.mean(axis=0)) / 2 + points.mean(axis=0)
-    assert geometry.centroid(points, (hole[::-1],)) == pytest.approx(tuple(points.mean(axis=0)), abs=1e-6)
+def test_an_outline_of_thousands_of_holes_is_paired_in_no_time() -> None:
+    holes = [ring(10 + 20 * i, 10 + 20 * j, 10, "internal") for i in range(70) for j in range(70)]
+    (polygon,) = parse_annotation(json.dumps([ring(0, 0, 1500), *holes]), 1500, 1500).polygons
+    assert len(polygon.holes) == 4900
+
+
+def test_fields_of_a_polygon_are_kept_and_odd_ones_are_no_harm() -> None:
+    annotation = parse(
+        ring(0, 0, 9, id="a", partClass="core", instanceId=7, confidence=0.5, complete=False),
+        ring(20, 0, 9, id=12, partClass="wing", instanceId={}, confidence="high"),
+        {"geometry": "polyline", "points": [{"x": 1, "y": 1}, {"x": 4, "y": 5}], "trackId": "t", "name": "n"},
+        ring(40, 0, 9, id=""),
+    )
+    one, two, three = annotation.polygons
+    assert (one.id, one.part_class, one.instance_id, one.confidence, one.complete) == ("a", "core", "7", 0.5, False)
+    assert (two.id, two.part_class, two.instance_id, two.confidence, two.complete) == ("12", None, None, None, True)
+    assert three.id == "p3"
+    (line,) = annotation.polylines
+    assert (line.id, line.track_id, line.name) == ("p2", "t", "n")
+    assert annotation.warnings == ("1 polygon has an unknown part class, which was dropped",)
+
+
+def test_several_faults_of_one_kind_are_one_sentence() -> None:
+    assert parse(None, 7, ring(0, 0, 9)).warnings == ("2 entries are no polygons and were left out",)
+
+
+def test_points_that_were_handed_out_cannot_be_changed() -> None:
+    (polygon,) = parse(ring(0, 0, 9)).polygons
+    with pytest.raises(ValueError, match="read-only"):
+        polygon.points[0] = 1

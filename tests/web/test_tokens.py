@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,7 +58,7 @@ def test_email_may_be_missing() -> None:
 )  # fmt: skip
 def test_refused_claims(changes: dict[str, object]) -> None:
     # Claims that PyJWT itself would not encode are signed by hand.
-    token = jwt.PyJWS().encode(__import__("json").dumps(claims(**changes)).encode(), SECRET, "HS256")
+    token = jwt.PyJWS().encode(json.dumps(claims(**changes)).encode(), SECRET, "HS256")
     with pytest.raises(Unauthenticated):
         read_token(SECRET, SETTINGS, token)
 
@@ -99,5 +100,6 @@ def test_ticket_works_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tickets.redeem(first)
     assert not tickets.redeem(first)
     assert not tickets.redeem("")
-    monkeypatch.setattr(time, "monotonic", lambda start=time.monotonic(): start + tokens.TICKET_SECONDS + 1)
+    later = time.monotonic() + tokens.TICKET_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
     assert not tickets.redeem(second)

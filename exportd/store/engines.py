@@ -1,0 +1,113 @@
+"""Connections to the databases that may hold a catalogue: the embedded SQLite file, another one, PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from exportd.errors import DataDirectoryUnusable, SettingsError
+from exportd.store.tables import metadata
+
+FILE_NAME = "catalogue.db"
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for a program that writes to the SQLite file, for example `exportd import`."""
+
+CONNECTIONS = 64
+"""Most at a time: more than trio has worker threads by default, so that no query waits for another."""
+
+
+def create_embedded(data: Path) -> None:
+    """Makes the embedded catalogue with its tables, where it is absent. Raises `DataDirectoryUnusable`."""
+    path = data / FILE_NAME
+    try:
+        # Looked at first: making tables takes the write lock, which an import may hold for longer than one waits.
+        if not path.exists() or not _has_tables(path):
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _create(path)
+    except (SQLAlchemyError, OSError) as error:
+        raise DataDirectoryUnusable(
+            f"The catalogue in the data directory {data} cannot be opened ({getattr(error, 'orig', None) or error}); "
+            "restore it from a backup, or name another directory with --data."
+        ) from error
+
+
+def _has_tables(path: Path) -> bool:
+    engine = sqlite_engine(path, read_only=True)
+    try:
+        return set(metadata.tables) <= set(sa.inspect(engine).get_table_names())
+    finally:
+        engine.dispose()
+
+
+def _create(path: Path) -> None:
+    engine = sqlite_engine(path)
+    try:
+        with engine.begin() as connection:
+            metadata.create_all(connection)
+    finally:
+        engine.dispose()
+
+
+def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
+    """Connections to a SQLite file. Those that write set WAL mode, so that readers go on meanwhile, and take the write
+    lock when a transaction begins, so that none fails half-way; those that read change nothing."""
+    engine = sa.create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None},
+        pool_size=4,
+        max_overflow=CONNECTIONS - 4,
+    )
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
+        # SQLite's own knows ASCII only.
+        connection.create_function("lower", 1, lambda t: t.lower() if isinstance(t, str) else t, deterministic=True)
+
+    if not read_only:
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def engine_of(text: str) -> sa.Engine:
+    """Connections to a `postgresql://` or `sqlite:///` address, for reading only. Raises `SettingsError`."""
+    try:
+        url = make_url(text)
+        match url.get_backend_name():
+            case "sqlite":
+                path = Path(url.database or "")
+                if not path.is_file():
+                    raise SettingsError("EXPORTD_DATABASE_URL names a SQLite file that does not exist.")
+                return sqlite_engine(path, read_only=True)
+            case "postgresql" | "postgres":
+                return _postgresql(url)
+    except (ArgumentError, NoSuchModuleError, ValueError):
+        pass
+    except ModuleNotFoundError:
+        raise SettingsError("PostgreSQL needs the extra of that name: pip install 'exportd[postgresql]'.") from None
+    raise SettingsError("EXPORTD_DATABASE_URL must begin with postgresql:// or sqlite:///.")
+
+
+def _postgresql(url: URL) -> sa.Engine:
+    """Read-only by the server. Of Prisma's own parameters `schema` is honoured; those of its pool mean nothing here."""
+    options = "-c default_transaction_read_only=on"
+    if isinstance(schema := url.query.get("schema"), str):
+        options += f" -c search_path={schema.replace(' ', '')}"
+    foreign = ("schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size")
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg").difference_update_query(foreign),
+        connect_args={"options": options},
+        pool_size=4,
+        max_overflow=CONNECTIONS - 4,
+        pool_pre_ping=True,
+        isolation_level="AUTOCOMMIT",
+    )

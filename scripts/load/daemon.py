@@ -1,0 +1,110 @@
+"""The daemon that the load test drives, seen as a process: its command line, its files, what it holds, its log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import trio
+
+from load.checks import Resources
+
+EXPORTD = [sys.executable, "-m", "exportd"]
+PATIENCE = 30.0
+"""Seconds that a start of the daemon may take, and half of what its end may."""
+
+
+class Daemon:
+    """The daemon: one of our own that is started and ended here, or with `url` one that runs already on `data`."""
+
+    def __init__(self, data: Path, url: str | None, env: dict[str, str]) -> None:
+        self.data, self.url, self._given = data, url or "", url
+        self._env = {k: v for k, v in os.environ.items() if not k.startswith("EXPORTD_")} | env
+        self._log = data.parent / "serve.log"
+        self._process: psutil.Process | None = None
+
+    def cli(self, *args: object) -> str:
+        command = [*EXPORTD, *map(str, args), "--data", str(self.data)]
+        run = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=600, check=False)
+        if run.returncode:
+            raise SystemExit(f"exportd {args[0]}: {run.stderr.strip()[-1000:]}")
+        return run.stdout.strip()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        if self._given:
+            with contextlib.suppress(
+                OSError, ValueError, psutil.Error
+            ):  # another machine's daemon: no process to look at
+                self._process = psutil.Process(json.loads((self.data / "daemon.json").read_text())["pid"])
+            yield
+            return
+        with self._log.open("wb") as log:
+            command = [*EXPORTD, "serve", "--data", str(self.data), "--port", "0"]
+            process = subprocess.Popen(command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            self._wait_ready(process)
+            self._process = psutil.Process(process.pid)
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE * 2)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            if process.poll() is not None:
+                raise SystemExit(f"exportd serve ended: {self._log.read_text()[-1000:]}")
+            with contextlib.suppress(OSError, ValueError, httpx.HTTPError):
+                self.url = json.loads((self.data / "daemon.json").read_text())["url"]
+                if httpx.get(self.url + "/readyz", trust_env=False).status_code == 200:
+                    return
+            time.sleep(0.05)
+        raise SystemExit(f"exportd serve was not ready within {PATIENCE:.0f} s")
+
+    def files(self, *, uploads: bool = False) -> set[str]:
+        """Files below the data directory, and those that have no name any more but are still held; no data bases."""
+        names = set()
+        for folder, folders, files in os.walk(self.data):
+            if not uploads and "uploads" in folders and Path(folder) == self.data:
+                folders.remove("uploads")
+            names |= {str((Path(folder) / name).relative_to(self.data)) for name in files}
+        if self._process is not None:
+            for link in Path(f"/proc/{self._process.pid}/fd").glob("*"):
+                with contextlib.suppress(OSError):
+                    target = str(link.readlink())
+                    if target.startswith(str(self.data)) and target.endswith(" (deleted)"):
+                        names.add(target)
+        return {n for n in names if not re.search(r"\.(db|sqlite3?)(-wal|-shm|-journal)?( \(deleted\))?$", n)}
+
+    def resources(self) -> Resources | None:
+        if self._process is None:
+            return None
+        with self._process.oneshot():
+            held, memory = self._process.num_fds(), self._process.memory_info().rss
+            return Resources(held, self._process.num_threads(), memory)
+
+    async def idle_cpu(self) -> tuple[float, int]:
+        """Seconds of CPU time that it uses in one second, and its child processes."""
+        if self._process is None:
+            return 0.0, 0
+        before = self._process.cpu_times()
+        await trio.sleep(1)
+        after = self._process.cpu_times()
+        return after.user + after.system - before.user - before.system, len(self._process.children(recursive=True))
+
+    def log(self) -> list[str]:
+        return [] if self._given else self._log.read_text(errors="replace").splitlines()

@@ -1,0 +1,100 @@
+"""Real outlines through COCO and YOLO, read back with outside readers."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+from pycocotools import mask as reader
+from pycocotools.coco import COCO
+
+from exportd.core.dataset import Image, MemoryDataset, Points, Polygon, Project
+from exportd.core.options import ExportOptions
+from exportd.core.polygons import parse_annotation
+from exportd.formats.coco import coco
+from exportd.formats.member import Member
+from exportd.formats.rle import compressed, run_lengths
+from exportd.formats.yolo import yolo
+
+SOURCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei" / "project.json"
+OPTIONS = ExportOptions(annotation_formats=("coco", "yolo"))
+Mask = NDArray[np.bool_]
+
+pytestmark = pytest.mark.skipif(not SOURCE.exists(), reason="the real images are not here")
+
+
+@pytest.fixture(scope="module")
+def dataset() -> MemoryDataset:
+    rows = orjson.loads(SOURCE.read_bytes())["images"]
+    images, annotations = [], {}
+    for row in rows:
+        width, height = row["width"], row["height"]
+        images.append(Image(row["id"], f"{row['id']}.png", row["name"], width, height, row["mimeType"], None))
+        if row["segmentation"] is not None:
+            text = orjson.dumps(row["segmentation"]["polygons"])
+            annotations[row["id"]] = parse_annotation(text, width, height)
+    return MemoryDataset(Project("p", "Nuclei", "spheroid", "u"), tuple(images), annotations)
+
+
+def ours(points: Points, holes: tuple[Points, ...], image: Image) -> Mask:
+    assert image.width
+    assert image.height
+    runs = run_lengths(points, holes, image.width, image.height)
+    found: Mask = reader.decode({"size": [image.height, image.width], "counts": compressed(runs)}).astype(bool)
+    return found
+
+
+def painted(polygon: Polygon, image: Image) -> Mask:
+    """The object as the outside reader paints it: outline minus holes."""
+    outline, *holes = (
+        reader.decode(reader.frPyObjects([ring.ravel().tolist()], image.height, image.width)).any(axis=2)
+        for ring in (polygon.points, *polygon.holes)
+    )
+    found: Mask = outline & ~np.any(holes, axis=0) if holes else outline
+    return found
+
+
+def test_masks_overlap_with_those_of_the_outside_reader(dataset: MemoryDataset, tmp_path: Path) -> None:
+    (member,) = coco(dataset, OPTIONS)
+    path = tmp_path / "coco.json"
+    path.write_bytes(b"".join(chunk for chunk in member.chunks if isinstance(chunk, bytes)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = COCO(str(path))
+    rest = iter(found.anns.values())
+    overlaps, pixels, area = [], 0, 0.0
+    for image, annotation in dataset.annotated():
+        for polygon in annotation.polygons:
+            row = next(rest)
+            assert found.imgs[row["image_id"]]["file_name"] == image.name
+            assert row["iscrowd"] == 0
+            written, expected = found.annToMask(row).astype(bool), painted(polygon, image)
+            if row["area"] >= 100:
+                overlaps.append((written & expected).sum() / (written | expected).sum())
+            pixels += int(ours(polygon.points, polygon.holes, image).sum())
+            area += row["area"]
+    assert next(rest, None) is None
+    assert len(overlaps) > 1000
+    assert np.mean(overlaps) >= 0.98
+    assert pixels == pytest.approx(area, rel=0.001)
+
+
+def test_a_label_paints_the_same_pixels_as_the_object_with_its_holes(dataset: MemoryDataset) -> None:
+    labels = {
+        m.source_image_id: b"".join(c for c in m.chunks if isinstance(c, bytes)).decode().splitlines()
+        for m in yolo(dataset, OPTIONS)
+        if isinstance(m, Member) and m.source_image_id
+    }
+    assert labels.keys() == {image.id for image in dataset.images}
+    holes = 0
+    for image, annotation in dataset.annotated():
+        for line, polygon in zip(labels[image.id], annotation.polygons, strict=True):
+            if polygon.holes:
+                holes += len(polygon.holes)
+                ring = np.array(line.split()[1:], np.float64).reshape(-1, 2) * np.array([image.width, image.height])
+                expected = ours(polygon.points, polygon.holes, image)
+                # Vertices are on pixel centres here: the last decimal may decide about one.
+                assert (ours(ring, (), image) ^ expected).sum() <= 0.03 * expected.sum()
+    assert holes == 15
