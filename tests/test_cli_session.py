@@ -196,7 +196,7 @@ def test_a_daemon_cannot_steer_the_terminal() -> None:
 
 def test_lines_are_told_once_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     with Lines() as lines:
-        for percent in (1, 2, 3, 11, 12):
+        for percent in (1, 2, 3, 21, 22):
             stage = {"current": percent, "total": 50, "currentItem": "a.png"}
             data = {"progress": percent, "stage": "images", "stageProgress": stage}
             lines.frame({"event": "export:progress", "seq": percent, "data": data})
@@ -206,7 +206,7 @@ def test_lines_are_told_once_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.out == ""
     assert said.err.splitlines() == [
         "  1 % images 1/50 a.png",
-        " 11 % images 11/50 a.png",
+        " 21 % images 21/50 a.png",
         "  1 % downloading",
         "100 % downloading",
     ]

@@ -13,7 +13,7 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-STEP = 10
+STEP = 20
 """Per cent between two lines of progress where there is no terminal."""
 
 

@@ -115,16 +115,16 @@ async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[
     from exportd.cli.backends import Order, Remote
     from exportd.cli.exporting import run
     from exportd.client import Client
+    from exportd.formats.table import FORMATS, METRICS
 
+    options = {
+        "includeOriginalImages": True,
+        "includeVisualizations": True,
+        "includeDocumentation": True,
+        "annotationFormats": [row.id for row in FORMATS if row.exporter is not None],
+        "metricsFormats": [row.id for row in METRICS if row.exporter is not None],
+    }
     async with Client(url, token) as client:
-        table = await client.formats()
-        options = {
-            "includeOriginalImages": True,
-            "includeVisualizations": True,
-            "includeDocumentation": True,
-            "annotationFormats": [row["id"] for row in table["annotations"]],
-            "metricsFormats": [row["id"] for row in table["metrics"]],
-        }
         return await run(Remote(client, Order(project_id, options)), target)
 
 

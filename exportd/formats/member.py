@@ -11,7 +11,7 @@ from exportd.core.options import ExportOptions
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of the archive: `path` with `/`, UTF-8; `chunks` is consumed once, and closed if it is a generator.
+    """One file of the archive: `path` with `/`, UTF-8; `chunks` is consumed once, and closed if it has a `close`.
 
     `Tick` and `Warn` may stand among the chunks: an exporter that writes one member for all images has no other place.
     """

@@ -12,7 +12,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -83,8 +83,10 @@ def entry(member: Member) -> Packed:
     `SourceError` (`SourceChanged` for an image) when a member outgrows the size that was announced for it by so much
     that its header is wrong.
     """
-    chunks = member.chunks
-    with closing(chunks) if isinstance(chunks, Generator) else nullcontext():
+    with ExitStack() as stack:
+        close = getattr(member.chunks, "close", None)
+        if callable(close):
+            stack.callback(close)
         return (yield from _Writing(member).run())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -15,10 +16,10 @@ from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from exportd.core.users import User
-from exportd.errors import ImportFailed, NotFound, SettingsError
+from exportd.errors import ImportFailed, NotFound, SettingsError, SourceError
 from exportd.store.catalogue import ImageRow, SegmentationRow
 from exportd.store.engines import FILE_NAME, create_embedded, sqlite_engine
 from exportd.store.tables import images, project_shares, projects, segmentations, users
@@ -47,7 +48,10 @@ class NewImage:
 
 
 class EmbeddedCatalogue:
-    """The catalogue in a data directory, made when absent. Close it, or use it as a context manager."""
+    """The catalogue in a data directory, made when absent. Close it, or use it as a context manager.
+
+    Every method raises `SourceError` when the file is locked for too long, full or broken.
+    """
 
     def __init__(self, data: Path) -> None:
         """Raises `DataDirectoryUnusable`."""
@@ -69,7 +73,7 @@ class EmbeddedCatalogue:
     def add_user(self, email: str) -> User:
         """The user with this e-mail address, in any case; a new one when there is none. Raises `SettingsError`."""
         address = checked_email(email)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             return _add_user(connection, address)
 
     def share(self, project_id: str, email: str, status: ShareStatus) -> User:
@@ -79,7 +83,7 @@ class EmbeddedCatalogue:
         address and for the project's owner.
         """
         address = checked_email(email)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             owner = connection.execute(sa.select(projects.c.userId).where(projects.c.id == project_id)).scalar()
             if owner is None:
                 raise NotFound("project")
@@ -117,8 +121,20 @@ class EmbeddedCatalogue:
         return self._has(images.c.id, image_id)
 
     def _has(self, column: sa.Column[str], value: str) -> bool:
-        with self._engine.connect() as connection:
+        with self._transaction() as connection:
             return connection.execute(sa.select(column).where(column == value)).first() is not None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise  # the caller knows whose id was taken
+        except DBAPIError as error:
+            raise SourceError(
+                f"The catalogue cannot be used now ({error.orig}); try again when no other import is running."
+            ) from error
 
     def insert(self, project_id: str, title: str, kind: str, owner: str, new: Iterable[NewImage]) -> User:
         """A project with all its images, or nothing; its owner, given by e-mail address, becomes a user if need be.
@@ -127,7 +143,7 @@ class EmbeddedCatalogue:
         """
         address = checked_email(owner)
         try:
-            with self._engine.begin() as connection:
+            with self._transaction() as connection:
                 user = _add_user(connection, address)
                 connection.execute(projects.insert().values(id=project_id, title=title, type=kind, userId=user.id))
                 _insert_images(connection, project_id, new)
@@ -141,7 +157,7 @@ class EmbeddedCatalogue:
 def checked_email(email: str) -> str:
     """The address without blanks around it. Raises `SettingsError` for what cannot be one; the check is a light one."""
     address = email.strip()
-    if not re.fullmatch(r"[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+", address) or len(address) > MAX_EMAIL:
+    if not re.fullmatch(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+@[^@\s\x00-\x1f\x7f\ud800-\udfff]+", address) or len(address) > MAX_EMAIL:
         raise SettingsError(f"{address[:80]!r} is no e-mail address; write it like alice@example.org.")
     return address
 

@@ -81,7 +81,7 @@ def import_coco(
                 f"{annotations.name} has no lists of images and annotations; give a COCO instances file."
             )
         coco.finish()
-        return running.finish(None, title or annotations.stem, "spheroid")
+        return running.finish(None, as_text(title or annotations.stem), "spheroid")
 
 
 def sample_project(catalogue: EmbeddedCatalogue, uploads: Path, owner: str, images: int) -> Imported:
@@ -113,7 +113,7 @@ def _import_project(
             raise ImportFailed(f"{project.name} has no list of images; give the project.json of a project.")
         return running.finish(
             about.get("id"),
-            title or as_text(about.get("title")) or project.stem,
+            as_text(title) or as_text(about.get("title")) or as_text(project.stem),
             as_text(about.get("type")) or "spheroid",
         )
 
@@ -228,12 +228,15 @@ class _Coco:
         name = value.get("id") if isinstance(value.get("id"), int | str) else self._number
         drawn = 0
         for kind, letter, outlines in (("external", "e", rings), ("internal", "i", value.get("holes"))):
-            for number, ring in enumerate(outlines if isinstance(outlines, list) else ()):
+            if outlines and not isinstance(outlines, list):
+                self._left_out[f"{kind} outlines that are no list of rings"] += 1
+                continue
+            for number, ring in enumerate(outlines or ()):
                 points = _points(ring)
                 if points is None:
                     self._left_out["outlines that are no list of at least three points"] += 1
                     continue
-                polygon: dict[str, object] = {"id": f"a{name}-{letter}{number}", "type": kind, "points": points}
+                polygon: dict[str, object] = {"id": as_text(f"a{name}-{letter}{number}"), "type": kind, "points": points}
                 if (score := as_number(value.get("score"))) is not None:
                     polygon["confidence"] = score
                 part = self._running.spool.put(orjson.dumps(polygon))

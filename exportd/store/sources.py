@@ -61,7 +61,7 @@ class Uploads:
 
     def open(self, original_path: str) -> int:
         """A descriptor for reading, which the caller closes; a regular file below the root. Raises `UnreadableImage`."""
-        if not original_path or "\0" in original_path:
+        if not original_path or "\0" in original_path or not _encodable(original_path):
             raise UnreadableImage("no usable path is stored for it")
         for candidate in _candidates(original_path):
             with suppress(FileNotFoundError, NotADirectoryError):
@@ -107,6 +107,15 @@ class Uploads:
             return _probe(fd, dimensions=dimensions)
         finally:
             os.close(fd)
+
+
+def _encodable(path: str) -> bool:
+    """Whether the system can be asked for it: half a surrogate pair has no bytes."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _candidates(path: str) -> Iterator[str]:

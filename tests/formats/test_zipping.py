@@ -161,6 +161,12 @@ def test_closing_early_closes_the_chunks() -> None:
     assert closed == [True]
 
 
+def test_what_is_no_generator_and_can_be_closed_is_closed() -> None:
+    chunks = io.BytesIO(b"a\nb\n")
+    assert packed(Member("a.txt", chunks))[1].size == 4
+    assert chunks.closed
+
+
 def test_a_source_that_fails_is_closed_and_its_error_travels() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"x"

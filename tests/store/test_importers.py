@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from exportd.errors import ImportFailed, SettingsError
+from exportd.errors import ImportFailed, SettingsError, SourceError
 from exportd.settings import Settings
 from exportd.store import importing, jsonstream
 from exportd.store.catalogue import Catalogue, open_catalogue
@@ -401,6 +403,56 @@ def test_coco_says_what_cannot_be_taken_over(here: Here) -> None:
         "Left out: 2 images without an id of their own.",
         "Left out: 4 outlines that are no list of at least three points.",
     ]
+
+
+def test_coco_counts_outlines_that_are_no_lists(here: Here) -> None:
+    here.draw("a.png")
+    ring = [1, 1, 9, 1, 9, 9]
+    done = here.coco(
+        {
+            "images": [{"id": 1, "file_name": "a.png"}],
+            "annotations": [
+                {"id": 1, "image_id": 1, "segmentation": "1,1,9,1"},
+                {"id": 2, "image_id": 1, "segmentation": [ring], "holes": {"counts": [3], "size": [9, 9]}},
+            ],
+        }
+    )
+    assert done.annotations == 1
+    assert done.warnings == (
+        "Left out: 1 external outlines that are no list of rings.",
+        "Left out: 1 internal outlines that are no list of rings.",
+    )
+
+
+def test_half_surrogate_pairs_are_no_obstacle(here: Here, catalogue: Catalogue) -> None:
+    here.draw("a.png")
+    value = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"id": "\ud800", "image_id": 1, "segmentation": [[1, 1, 9, 1, 9, 9]]}],
+    }
+    done = import_coco(here.settings, here.write(value, "instances.json"), None, OWNER, "cells \udcff")
+    assert here.polygons(done)[0][0]["id"] == "a?-e0"
+    project = catalogue.project(done.project_id)
+    assert project is not None
+    assert project.title == "cells ?"
+    with pytest.raises(SettingsError, match="no e-mail address"):
+        import_coco(here.settings, here.folder / "instances.json", None, "a\udcff@example.org")
+
+
+def test_a_catalogue_that_is_locked_for_too_long_is_told_and_nothing_is_left(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.draw("a.png")
+    here.coco({"images": [], "annotations": []})
+    before = here.left()
+    monkeypatch.setattr("exportd.store.engines.BUSY_TIMEOUT", 0.05)
+    with closing(sqlite3.connect(here.settings.data / "catalogue.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(SourceError, match="locked"):
+            here.coco({"images": [{"id": 1, "file_name": "a.png"}], "annotations": []})
+        with EmbeddedCatalogue(here.settings.data) as writable, pytest.raises(SourceError, match="locked"):
+            writable.add_user("late@example.org")
+    assert here.left() == before
 
 
 def test_what_is_no_coco_file_is_refused(here: Here) -> None:

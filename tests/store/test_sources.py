@@ -107,7 +107,7 @@ def test_a_link_that_is_put_in_between_is_not_followed(
         uploads.open("p/a.png")
 
 
-@pytest.mark.parametrize("stored", ["", "p/a\0.png"])
+@pytest.mark.parametrize("stored", ["", "p/a\0.png", "p/\ud800.png"])
 def test_a_path_that_cannot_be_one_is_refused(uploads: Uploads, stored: str) -> None:
     with pytest.raises(UnreadableImage, match="no usable path"):
         uploads.open(stored)
