@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,10 @@ def run(settings: Settings, *, user: str | None = None) -> int:
 
 async def _serve(settings: Settings, user: str | None) -> int:
     tickets = Tickets()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    first, second = trio.Event(), trio.Event()
+    async with trio.open_nursery() as listening:
+        # It listens to the very end: a signal that nobody takes would end the process as signals do.
+        await listening.start(_listen, first, second)
         async with open_service(settings) as service, trio.open_nursery() as nursery:
             app = create_app(service, settings, load_secret(settings), tickets, partial(_login_user, service, user))
             stopping, cut = trio.Event(), trio.Event()
@@ -65,11 +68,21 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 print(f"exportd serves {url}", flush=True)
                 if settings.jwt_secret is None:
                     print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)
-                await anext(aiter(signals))
+                await first.wait()
                 log.info("draining", seconds=settings.drain_timeout)
-                await _stop(service, signals, stopping, cut, served, settings.drain_timeout)
+                await _stop(service, second, stopping, cut, served, settings.drain_timeout)
+        listening.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
     return 0
+
+
+async def _listen(
+    first: trio.Event, second: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for _ in signals:
+            (second if first.is_set() else first).set()
 
 
 async def _server(  # type: ignore[no-untyped-def]
@@ -83,7 +96,7 @@ async def _server(  # type: ignore[no-untyped-def]
 
 async def _stop(
     service: Service,
-    signals: AsyncIterator[int],
+    second: trio.Event,
     stopping: trio.Event,
     cut: trio.Event,
     served: trio.Event,
@@ -93,7 +106,7 @@ async def _stop(
     async with trio.open_nursery() as nursery:
 
         async def hurry() -> None:
-            await anext(aiter(signals))
+            await second.wait()
             log.warning("stopping_at_once")
             nursery.cancel_scope.cancel(reason="second signal")
 

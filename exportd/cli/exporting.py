@@ -139,7 +139,7 @@ async def _by_daemon(where: Where, order: Order, named: bool, output: Path | Non
     async with where.client(project_id=order.project_id) as client:
         if not named:
             table = await client.formats()
-            order = order.with_formats([row["id"] for row in table["annotations"]])
+            order = order.with_formats([row["id"] for row in table["annotations"] if row.get("available", True)])
         return await run(Remote(client, order), output)
 
 

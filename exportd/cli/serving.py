@@ -119,7 +119,6 @@ async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[
 
     options = {
         "includeOriginalImages": True,
-        "includeVisualizations": True,
         "includeDocumentation": True,
         "annotationFormats": [row.id for row in FORMATS if row.exporter is not None],
         "metricsFormats": [row.id for row in METRICS if row.exporter is not None],

@@ -61,10 +61,15 @@ def _changes(ring: Points, width: int, height: int) -> Indices:
     step = max(1, MAX_CROSSINGS // len(ring))
     for column in range(begin, end, step):
         low, high = np.maximum(first, column), np.minimum(last, min(column + step, end))
-        places.append(_crossings(left, right, low, high, height))
-    hit, times = np.unique(np.concatenate(places), return_counts=True)
-    changes: Indices = hit[times % 2 == 1]
-    return changes
+        places.append(_odd(_crossings(left, right, low, high, height)))
+    return _odd(np.concatenate(places))  # the last place of one stretch is the first of the next
+
+
+def _odd(places: Indices) -> Indices:
+    """Those that are there an odd number of times, once and ascending."""
+    found, times = np.unique(places, return_counts=True)
+    odd: Indices = found[times % 2 == 1]
+    return odd
 
 
 def _crossings(left: Floats, right: Floats, low: Indices, high: Indices, height: int) -> Indices:

@@ -23,6 +23,9 @@ from exportd.formats.streaming import Losses, size_of
 DECIMALS = 6
 """Of a normalised coordinate: 0.01 pixel in an image of 10,000."""
 
+TOUCHING = 1e-6
+"""Pixels by which rounding may part a hole from the ring that it touches."""
+
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
@@ -114,17 +117,17 @@ def _from_leftmost(ring: Points) -> Points:
 
 
 def _joint(ring: Points, point: Floats) -> tuple[int, Points]:
-    """The edge that a ray from the point to the left meets first, and where; shape (1, 2)."""
+    """The edge that a ray from the point to the left meets first, or touches where it begins, and the place, (1, 2)."""
     begin, end = ring, np.roll(ring, -1, axis=0)
     x, y = point
-    crossing = np.flatnonzero((begin[:, 1] <= y) != (end[:, 1] <= y))
+    crossing = np.flatnonzero(((begin[:, 1] < y) & (end[:, 1] > y)) | ((begin[:, 1] > y) & (end[:, 1] < y)))
+    touched = np.flatnonzero(begin[:, 1] == y)
     (x0, y0), (x1, y1) = begin[crossing].T, end[crossing].T
-    hits = x0 + (y - y0) * (x1 - x0) / (y1 - y0)
-    # Where a hole touches the ring, rounding may put the hit a hair to the right of the point.
-    distance = np.where(hits <= x + 1e-6, np.abs(x - hits), np.inf)
-    if not np.isfinite(distance).any():
-        # A hole may touch the ring with this very vertex, at a place where the ring only grazes the ray.
+    edges = np.concatenate([crossing, touched])
+    hits = np.concatenate([x0 + (y - y0) * (x1 - x0) / (y1 - y0), begin[touched, 0]])
+    left = np.flatnonzero(hits <= x + TOUCHING)
+    if not len(left):  # the hole touches the ring with this vertex, and rounding has parted them
         nearest = int(np.argmin(np.abs(ring - point).sum(axis=1)))
         return nearest, ring[nearest : nearest + 1]
-    nearest = int(np.argmin(distance))
-    return int(crossing[nearest]), np.array([[hits[nearest], y]])
+    nearest = int(left[np.argmax(hits[left])])
+    return int(edges[nearest]), np.array([[hits[nearest], y]])

@@ -30,6 +30,9 @@ BATCH = 200
 MAX_EMAIL = 254
 """Characters of an e-mail address (RFC 5321, by way of erratum 1690)."""
 
+_PART = r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+"
+"""Of an address: no blanks, no control characters, no half surrogate pairs, which no database stores."""
+
 
 class ShareStatus(StrEnum):
     """Only an accepted share gives access."""
@@ -157,7 +160,7 @@ class EmbeddedCatalogue:
 def checked_email(email: str) -> str:
     """The address without blanks around it. Raises `SettingsError` for what cannot be one; the check is a light one."""
     address = email.strip()
-    if not re.fullmatch(r"[^@\s\x00-\x1f\x7f\ud800-\udfff]+@[^@\s\x00-\x1f\x7f\ud800-\udfff]+", address) or len(address) > MAX_EMAIL:
+    if not re.fullmatch(f"{_PART}@{_PART}", address) or len(address) > MAX_EMAIL:
         raise SettingsError(f"{address[:80]!r} is no e-mail address; write it like alice@example.org.")
     return address
 

@@ -231,12 +231,16 @@ class _Coco:
             if outlines and not isinstance(outlines, list):
                 self._left_out[f"{kind} outlines that are no list of rings"] += 1
                 continue
-            for number, ring in enumerate(outlines or ()):
+            for number, ring in enumerate(outlines if isinstance(outlines, list) else ()):
                 points = _points(ring)
                 if points is None:
                     self._left_out["outlines that are no list of at least three points"] += 1
                     continue
-                polygon: dict[str, object] = {"id": as_text(f"a{name}-{letter}{number}"), "type": kind, "points": points}
+                polygon: dict[str, object] = {
+                    "id": as_text(f"a{name}-{letter}{number}"),
+                    "type": kind,
+                    "points": points,
+                }
                 if (score := as_number(value.get("score"))) is not None:
                     polygon["confidence"] = score
                 part = self._running.spool.put(orjson.dumps(polygon))

@@ -122,7 +122,8 @@ class _Server:
         _limit_silence(stream.socket)
         self._streams.add(stream)
         try:
-            server = _Protocol(self._app, self._config, self._context, ConnectionState({}), cast("Any", stream))
+            context = _Context(self._context)
+            server = _Protocol(self._app, self._config, context, ConnectionState({}), cast("Any", stream))
             await server.run()
         except Exception:
             log.exception("connection_failed")
@@ -146,8 +147,30 @@ class _Server:
         scope.cancel()
 
 
+class _Context(WorkerContext):
+    """One connection's: its pauses end with it. Else the task that pings would hold a connection that has ended, and with
+    it the shutdown, until the next ping is due."""
+
+    def __init__(self, shared: WorkerContext) -> None:
+        super().__init__(None)
+        self.terminated = shared.terminated
+        self.gone = trio.Event()
+
+    async def sleep(self, wait: float | int) -> None:  # type: ignore[override]  # there it is static
+        with trio.move_on_after(wait):
+            await self.gone.wait()
+
+
 class _Protocol(TCPServer):
     """hypercorn's connection, for which a send beside the close of a client that has gone is no fault."""
+
+    context: _Context
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            self.context.gone.set()
 
     async def protocol_send(self, event: Event) -> None:
         try:
