@@ -50,6 +50,9 @@ def run(settings: Settings, *, user: str | None = None) -> int:
             f"Without EXPORTD_JWT_SECRET exportd serves this machine only: set it, or listen on 127.0.0.1 and not "
             f"on {settings.host}."
         )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Restored when nobody listens any more: a signal in the last moments does not turn a clean end into a kill.
+        signal.signal(number, signal.SIG_IGN)
     return trio.run(_serve, settings, user)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,20 @@ def make_world(data: Path, images: int = 3) -> World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return make_world(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Drawn once; never used, only copied."""
+    return make_world(tmp_path_factory.mktemp("large") / "data", 40)
+
+
+@pytest.fixture
+def slow_world(large: World, tmp_path: Path) -> World:
+    """A project whose export takes long enough that a call finds it at work."""
+    data = tmp_path / "slow"
+    shutil.copytree(large.settings.data, data)
+    return replace(large, settings=large.settings.model_copy(update={"data": data}))
 
 
 @pytest.fixture

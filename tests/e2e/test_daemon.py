@@ -100,7 +100,8 @@ def serving(world: World) -> Iterator[Daemon]:
             process.wait()
 
 
-def test_after_a_kill_what_was_completed_is_there_and_what_was_not_is_failed(world: World) -> None:
+def test_after_a_kill_what_was_completed_is_there_and_what_was_not_is_failed(slow_world: World) -> None:
+    world = slow_world
     with serving(world) as daemon:
         done = daemon.wait_ended(daemon.start())
         archive = daemon.http.get(f"{daemon.base}/{done['id']}/download").content
@@ -152,8 +153,8 @@ def test_the_command_line_exports_through_the_daemon_and_without_it(world: World
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
-def test_ctrl_c_in_export_cancels_the_job_on_the_server(world: World, tmp_path: Path) -> None:
-    data = world.settings.data
+def test_ctrl_c_in_export_cancels_the_job_on_the_server(slow_world: World, tmp_path: Path) -> None:
+    world, data = slow_world, slow_world.settings.data
     with serving(world) as daemon:
         for _ in range(3):
             command = [sys.executable, "-m", "exportd", "export", world.project_id, "-o", str(tmp_path / "c.zip")]

@@ -79,7 +79,8 @@ async def test_the_same_project_and_options_give_the_same_bytes(world: World, tm
     assert {line.split("  ", 1)[1] for line in sums} == set(names) - {"manifest.json", "SHA256SUMS"}
 
 
-async def test_a_start_that_is_not_allowed_starts_nothing(world: World) -> None:
+async def test_a_start_that_is_not_allowed_starts_nothing(slow_world: World) -> None:
+    world = slow_world
     async with world.service(max_active_jobs_per_user=1, max_running_jobs=1, max_queued_jobs=0) as service:
         with pytest.raises(ProjectForbidden):
             await service.start(world.alice, NOBODY, DOCS)
@@ -95,7 +96,8 @@ async def test_a_start_that_is_not_allowed_starts_nothing(world: World) -> None:
         assert len(service._registry.all()) == 1
 
 
-async def test_four_starts_at_once_do_not_pass_the_cap(world: World) -> None:
+async def test_four_starts_at_once_do_not_pass_the_cap(slow_world: World) -> None:
+    world = slow_world
     outcomes: list[str] = []
 
     async def start(service: Service) -> None:
@@ -128,7 +130,8 @@ async def test_a_retry_under_a_key_is_the_same_job_also_at_once_and_after_a_rest
     assert len(ids) == 1
 
 
-async def test_a_completed_export_cannot_be_cancelled_and_a_cancelled_one_is_gone(world: World) -> None:
+async def test_a_completed_export_cannot_be_cancelled_and_a_cancelled_one_is_gone(slow_world: World) -> None:
+    world = slow_world
     async with world.service() as service:
         done = await finished(service, world)
         with pytest.raises(ExportCompleted) as caught:
@@ -147,7 +150,8 @@ async def test_a_completed_export_cannot_be_cancelled_and_a_cancelled_one_is_gon
         assert world.files() == [f"archives/{done.id}.zip"]
 
 
-async def test_who_may_cancel_and_delete(world: World) -> None:
+async def test_who_may_cancel_and_delete(slow_world: World) -> None:
+    world = slow_world
     async with world.service() as service:
         alices = await service.start(world.alice, world.project_id, FULL)
         bobs = await service.start(world.bob, world.project_id, FULL)
@@ -180,7 +184,8 @@ async def test_a_stranger_sees_what_is_not_there(world: World) -> None:
         assert await service.exports(world.bob) == await service.projects(world.bob) == []
 
 
-async def test_access_lost_meanwhile_cancels_at_the_commit(world: World) -> None:
+async def test_access_lost_meanwhile_cancels_at_the_commit(slow_world: World) -> None:
+    world = slow_world
     async with world.service() as service:
         job = await service.start(world.bob, world.project_id, FULL)
         world.share(world.bob.email, ShareStatus.REVOKED)
@@ -189,15 +194,16 @@ async def test_access_lost_meanwhile_cancels_at_the_commit(world: World) -> None
         assert world.files() == []
 
 
-async def test_a_job_over_its_time_is_cancelled_by_timeout(world_of: Callable[[int], World]) -> None:
-    world = world_of(40)
+async def test_a_job_over_its_time_is_cancelled_by_timeout(slow_world: World) -> None:
+    world = slow_world
     async with world.service(job_timeout=0.05) as service:
         job = await finished(service, world)
         assert (job.status, job.cancelled_by, job.reason) == ("cancelled", "timeout", Reason.TIMEOUT)
         assert world.files() == []
 
 
-async def test_a_pending_job_knows_its_place_and_is_cancelled_without_ever_starting(world: World) -> None:
+async def test_a_pending_job_knows_its_place_and_is_cancelled_without_ever_starting(slow_world: World) -> None:
+    world = slow_world
     async with world.service(max_running_jobs=1) as service:
         first = await service.start(world.alice, world.project_id, FULL)
         waiting = await service.start(world.alice, world.project_id, FULL)
@@ -264,7 +270,8 @@ async def test_a_deleted_export_leaves_its_audit_trail_and_nothing_else(world: W
         assert [t.to for t in read_audit(world.settings.data, job.id)] == ["pending", "processing", "completed"]
 
 
-async def test_a_drain_cancels_what_does_not_end_in_time_and_takes_nothing_new(world: World) -> None:
+async def test_a_drain_cancels_what_does_not_end_in_time_and_takes_nothing_new(slow_world: World) -> None:
+    world = slow_world
     async with world.service() as service:
         job = await service.start(world.alice, world.project_id, FULL)
         with service.watch(world.alice) as feed:
