@@ -117,14 +117,13 @@ class _Attempt:
         self._reporter.phase("processing", "Writing the archive")
         self._reporter.count(0, 0, None)
         await self._pipeline.run(list(enumerate(lanes)))
-        warnings = self._all_warnings(dataset)
-        for work in self._papers(dataset, warnings):
+        for work in self._papers(dataset):
             await self._pipeline.run([(last, Lane("documentation", work))])
         self._reporter.finish(last)
         self._reporter.phase("finalizing", "Putting the archive on the disk")
         self._reporter.count(last + 1, 1, None)
         sha256 = await self._thread(self._writer.finish)
-        return Produced(sha256, self._staged.size, len(dataset.images), warnings)
+        return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
 
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
@@ -148,15 +147,15 @@ class _Attempt:
         weights = {"images": sizes(dataset.images) / COPY_RATE + count * IMAGE_COST / 4}
         plan = [(lane.stage, count, weights.get(lane.stage, count * IMAGE_COST) + 1e-3) for lane in lanes]
         rest = sum(weight for _, _, weight in plan) / 50 + 1e-3
-        return [*plan, ("documentation", 1, rest), ("compression", 1, rest)]
+        return [*plan, ("documentation", count, rest), ("compression", 1, rest)]
 
-    def _papers(self, dataset: ProjectDataset, warnings: tuple[str, ...]) -> Iterator[Callable[[], Work]]:
-        """What describes the rest, each made when all before it is written."""
+    def _papers(self, dataset: ProjectDataset) -> Iterator[Callable[[], Work]]:
+        """What describes the rest, each made when all before it is written: warnings may come up to the last."""
         options = self._job.options
         if options.include_documentation:
             rows = [row for row, _ in self._exporters()]
-            yield lambda: documentation(dataset, options, rows, warnings)
-        yield lambda: _each(export_report(dataset, warnings))
+            yield lambda: documentation(dataset, options, rows, self._all_warnings(dataset))
+        yield lambda: _each(export_report(dataset, self._all_warnings(dataset)))
         yield lambda: _each(manifest(self._writer.entries), sums(self._writer.entries))
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -25,15 +29,27 @@ def create_embedded(data: Path) -> None:
     """Makes the embedded catalogue with its tables, where it is absent. Raises `DataDirectoryUnusable`."""
     path = data / FILE_NAME
     try:
-        # Looked at first: making tables takes the write lock, which an import may hold for longer than one waits.
-        if not path.exists() or not _has_tables(path):
-            data.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _create(path)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(data):
+            # Looked at first: making tables takes the write lock, which an import may hold for longer than one waits.
+            if not path.exists() or not _has_tables(path):
+                _create(path)
     except (SQLAlchemyError, OSError) as error:
         raise DataDirectoryUnusable(
             f"The catalogue in the data directory {data} cannot be opened ({getattr(error, 'orig', None) or error}); "
             "restore it from a backup, or name another directory with --data."
         ) from error
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """One process at a time: SQLite's switch to WAL does not wait for another that makes it, it fails."""
+    fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _has_tables(path: Path) -> bool:
