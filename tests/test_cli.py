@@ -139,7 +139,7 @@ def tree(kind: type[ExportdError] = ExportdError) -> Iterator[type[ExportdError]
         yield from tree(below)
 
 
-@pytest.mark.parametrize("kind", sorted(set(tree()), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(tree()), key=str))
 def test_every_error_has_an_exit_code(kind: type[ExportdError]) -> None:
     error = kind.__new__(kind)
     if isinstance(error, ServerRefused):

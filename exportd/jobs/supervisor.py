@@ -360,4 +360,6 @@ async def open_supervisor(
         try:
             yield supervisor
         finally:
-            await supervisor.drain(0)
+            # Longer than all that `drain` waits for: it ends by itself, whatever hangs.
+            with trio.CancelScope(shield=True), trio.move_on_after(settings.cleanup_timeout + 2 * CLEANUP_DEADLINE):
+                await supervisor.drain(0)

@@ -58,7 +58,7 @@ def plan(method: str, headers: Headers, size: int, sha256: str, last_modified: d
         "Cache-Control": "no-store",
         "Accept-Ranges": "bytes",
     }
-    if (known := headers.get("If-None-Match")) is not None and _matches_weakly(known, tag):
+    if _is_known(headers, tag, last_modified):
         return Plan(304, common)
     common["Repr-Digest"] = f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
     whole = {**common, "Content-Length": str(size)}
@@ -106,6 +106,17 @@ _TAG = re.compile(r'\s*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)')
 def _matches_weakly(condition: str, tag: str) -> bool:
     """If-None-Match: `*`, or any of the tags, weak or not."""
     return condition.strip() == "*" or tag in _TAG.findall(condition)
+
+
+def _is_known(headers: Headers, tag: str, last_modified: datetime) -> bool:
+    """Whether the client has the archive already. With If-None-Match the date does not count (13.1.3)."""
+    if (known := headers.get("If-None-Match")) is not None:
+        return _matches_weakly(known, tag)
+    try:
+        since = parsedate_to_datetime(headers.get("If-Modified-Since") or "")
+        return since >= parsedate_to_datetime(_http_date(last_modified))
+    except (ValueError, TypeError):  # no date, or one without a zone: the header is ignored
+        return False
 
 
 _SPEC = re.compile(r"(\d*)-(\d*)", re.ASCII)

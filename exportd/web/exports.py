@@ -27,10 +27,10 @@ View = Callable[..., Awaitable[Response]]
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 100
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x20-\x7e]{1,200}")
 _LIMIT = re.compile(r"[0-9]{1,4}")
-_NAMES = {"project_id": "projectId", "job_id": "jobId"}
+NAMES = {"project_id": "projectId", "job_id": "jobId"}
 
 
 class Exports:
@@ -62,8 +62,7 @@ class Exports:
     def _guarded(self, view: View) -> View:
         async def answer(**ids: str) -> Response:
             user = self._auth.user(_request())
-            check_ids(ids)
-            return await view(user, **ids)
+            return await view(user, **canonical_ids(ids))
 
         return answer
 
@@ -124,8 +123,9 @@ class Exports:
         return response
 
     async def download_export(self, project_id: str, job_id: str) -> Response:
+        project_id, job_id = project_id.lower(), job_id.lower()  # as the token names them
         user = self._downloader(project_id, job_id)
-        check_ids({"project_id": project_id, "job_id": job_id})
+        canonical_ids({"project_id": project_id, "job_id": job_id})
         download = await self._service.open_download(user, project_id, job_id)
         resources(_request()).callback(download.close)
         job = download.job
@@ -168,15 +168,18 @@ class Exports:
         return _json(await self._service.exports(user))
 
 
-def check_ids(ids: dict[str, str]) -> None:
-    """Only canonical UUIDs name something. Raises `InvalidRequest`."""
-    faults = [Problem(_NAMES[name], "this is no UUID") for name, value in ids.items() if not is_uuid(value)]
+def canonical_ids(ids: dict[str, str]) -> dict[str, str]:
+    """The ids as the service knows them. Raises `InvalidRequest`, which names each that is no UUID."""
+    found = {name: canonical_uuid(value) for name, value in ids.items()}
+    faults = [Problem(NAMES[name], "this is no UUID") for name, value in found.items() if value is None]
     if faults:
         raise InvalidRequest(faults)
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def is_uuid(text: str) -> bool:
-    return _UUID.fullmatch(text) is not None
+def canonical_uuid(text: str) -> str | None:
+    """The UUID in lower case: either case is read (RFC 9562 §4). None when it is none."""
+    return text.lower() if _UUID.fullmatch(text) else None
 
 
 def idempotency_key(value: str | None) -> str | None:
@@ -211,7 +214,7 @@ def _rows(table: Iterable[FormatRow]) -> list[dict[str, object]]:
 
 def _range_refused(planned: Plan, job_id: str) -> Response:
     message = "The archive has none of the bytes that were asked for."
-    response = problems.json_response(problems.body(message, "RANGE_NOT_SATISFIABLE", jobId=job_id), 416)
+    response = problems.json_response(problems.body(message, problems.HTTP_CODES[416], jobId=job_id), 416)
     response.headers.update(planned.headers)
     return response
 

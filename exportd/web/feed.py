@@ -10,13 +10,14 @@ import trio
 from quart import Response, request, websocket
 from quart.wrappers import Websocket
 from quart.wrappers.response import ResponseBody
+from werkzeug.datastructures import MultiDict
 
 from exportd.core.events import Frame
 from exportd.jobs.hub import Feed, FeedOverrun
 from exportd.jobs.service import Service
 from exportd.web.auth import Auth
 from exportd.web.connection import resources
-from exportd.web.exports import is_uuid
+from exportd.web.exports import NAMES, canonical_ids, canonical_uuid
 
 MAX_MESSAGE = 65536
 """Bytes of a client's message."""
@@ -68,10 +69,11 @@ def parse(message: object) -> Command:
 
 
 def _id(value: dict[str, object], name: str) -> str | None:
-    found = value.get(name)
-    if found is None:
+    given = value.get(name)
+    if given is None:
         return None
-    if not isinstance(found, str) or not is_uuid(found):
+    found = canonical_uuid(given) if isinstance(given, str) else None
+    if found is None:
         raise Refused(BAD_DATA, f"{name} is no UUID")
     return found
 
@@ -91,6 +93,7 @@ class Session:
     def __init__(self, socket: Websocket, feed: Feed) -> None:
         self._socket, self._feed = socket, feed
         self._sending = trio.Lock()
+        self._told = trio.Event()
 
     async def run(self) -> None:
         """Until the client goes, breaks the rules or is too slow, or the service ends; then it is closed."""
@@ -118,6 +121,7 @@ class Session:
     async def _obey(self, command: Command) -> None:
         match command.action:
             case "ping":
+                await self._all_told()
                 await self._send(PONG)
             case "unsubscribe":
                 self._feed.unsubscribe()
@@ -126,8 +130,16 @@ class Session:
 
     async def _write(self) -> None:
         while True:
+            self._told.set()  # others see it only if `receive` has to wait: nothing is left to tell
             frame = await self._feed.receive()
+            self._told = trio.Event()
             await self._send(frame.payload.decode())
+
+    async def _all_told(self) -> None:
+        """Until the writer has told what waits, so that a pong also means: the replay is complete."""
+        await trio.lowlevel.checkpoint()  # the writer wakes up to what a subscription just before has put there
+        while not self._told.is_set():
+            await self._told.wait()
 
     async def _send(self, text: str) -> None:
         """Sends. Once the client has gone a send has no checkpoint, and a loop of them would stop everything else."""
@@ -136,11 +148,21 @@ class Session:
         await trio.lowlevel.checkpoint()
 
 
+class Only(NamedTuple):
+    """What `?jobId=` and `?projectId=` narrow a stream to; all of the user's events when neither is there."""
+
+    job_id: str | None = None
+    project_id: str | None = None
+
+    def admits(self, frame: Frame) -> bool:
+        return self == (None, None) or self.job_id == frame.job_id or self.project_id == frame.project_id
+
+
 class EventStream(ResponseBody):
     """The feed as text/event-stream."""
 
-    def __init__(self, feed: Feed) -> None:
-        self._feed = feed
+    def __init__(self, feed: Feed, only: Only) -> None:
+        self._feed, self._only = feed, only
         self._begun = False
 
     async def __aenter__(self) -> EventStream:
@@ -161,10 +183,16 @@ class EventStream(ResponseBody):
         await trio.lowlevel.checkpoint()
         try:
             with trio.move_on_after(KEEP_ALIVE):
-                return as_sse(await self._feed.receive())
+                return as_sse(await self._next())
         except (trio.EndOfChannel, FeedOverrun):  # the client comes back with Last-Event-ID
             raise StopAsyncIteration from None
         return b": keep-alive\n\n"
+
+    async def _next(self) -> Frame:
+        """A resumed feed tells all of the user's events again, whatever it was narrowed to."""
+        while not self._only.admits(frame := await self._feed.receive()):
+            pass
+        return frame
 
 
 def as_sse(frame: Frame) -> bytes:
@@ -174,10 +202,16 @@ def as_sse(frame: Frame) -> bytes:
 
 def parse_event_id(value: str | None) -> tuple[str, int] | None:
     """Job and number of a Last-Event-ID; None for what we never sent: the stream then begins now."""
-    job_id, _, seq = (value or "").rpartition(":")
-    if is_uuid(job_id) and seq.isascii() and seq.isdigit() and len(seq) <= 15:
+    text, _, seq = (value or "").rpartition(":")
+    job_id = canonical_uuid(text)
+    if job_id is not None and seq.isascii() and seq.isdigit() and len(seq) <= 15:
         return job_id, int(seq)
     return None
+
+
+def parse_only(query: MultiDict[str, str]) -> Only:
+    """Raises `InvalidRequest`."""
+    return Only(**canonical_ids({name: query[wire] for name, wire in NAMES.items() if wire in query}))
 
 
 class Feeds:
@@ -198,10 +232,13 @@ class Feeds:
         """`/api/exports/events`. The feed is open before the headers leave: nothing after them is missed."""
         asked = request._get_current_object()  # type: ignore[attr-defined]
         user = self._auth.user(asked)
+        only = parse_only(request.args)
         feed = resources(asked).enter_context(self._service.watch(user))
+        if only != Only():
+            feed.subscribe(job_id=only.job_id, project_id=only.project_id)
         if (last := parse_event_id(request.headers.get("Last-Event-ID"))) is not None:
             feed.resume(*last)
-        response = Response(EventStream(feed), content_type="text/event-stream; charset=utf-8")
+        response = Response(EventStream(feed, only), content_type="text/event-stream; charset=utf-8")
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Accel-Buffering"] = "no"
         response.timeout = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -12,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 import exportd
 from exportd.core.options import StartRequest
-from exportd.web import wire
+from exportd.web import problems, wire
 
 PROJECT = "/api/projects/{projectId}/export"
 JOB = PROJECT + "/{jobId}"
@@ -36,6 +37,9 @@ class Route:
     headers: tuple[str, ...] = ()
     open: bool = False
     """Needs no identity."""
+    description: str = ""
+    example: Mapping[str, object] | None = None
+    """A body to begin with."""
 
     @property
     def rule(self) -> str:
@@ -43,8 +47,12 @@ class Route:
         return self.path.replace("{projectId}", "<project_id>").replace("{jobId}", "<job_id>")
 
 
+_ORDER = {
+    "options": {"includeOriginalImages": True, "annotationFormats": ["coco", "yolo"], "includeDocumentation": True},
+    "projectName": "Nuclei",
+}
 _START = (400, 401, 403, 413, 507)
-_RANGE = ("Range", "If-Range", "If-None-Match")
+_RANGE = ("Range", "If-Range", "If-None-Match", "If-Modified-Since")
 _ARCHIVE: dict[int, type[BaseModel] | str | None] = {200: ZIP, 206: ZIP, 304: None}
 _MISSING = (400, 401, 403, 404, 409, 410, 416)
 
@@ -58,6 +66,9 @@ ROUTES: tuple[Route, ...] = (
         (*_START, 422, 429, 503),
         body=StartRequest,
         headers=("Idempotency-Key", "Prefer"),
+        description="The answer comes once the export is on record; Location names its status. With an Idempotency-Key, "
+        "kept for 24 hours, a retry gives the same export. Prefer: respond-async makes it 202.",
+        example=_ORDER,
     ),
     Route(
         "POST",
@@ -67,6 +78,7 @@ ROUTES: tuple[Route, ...] = (
         {200: wire.Estimated},
         _START,
         body=StartRequest,
+        example=_ORDER,
     ),
     Route(
         "GET",
@@ -86,6 +98,8 @@ ROUTES: tuple[Route, ...] = (
         "Cancel an export, for good",
         {200: wire.Cancelled},
         (400, 401, 403, 404, 409),
+        description="Answered when the export is over: it never completes, and nothing of it can be downloaded. To "
+        "cancel again is no error; an export that was completed or has failed is 409.",
     ),
     Route(
         "GET",
@@ -96,6 +110,8 @@ ROUTES: tuple[Route, ...] = (
         _MISSING,
         query=("filename", "token"),
         headers=_RANGE,
+        description="One range is answered with that part, several with the whole. The ETag is the archive's SHA-256. "
+        "A token stands in for the identity, so that the address works as a plain link.",
     ),
     Route(
         "HEAD",
@@ -105,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
         _ARCHIVE,
         _MISSING,
         query=("filename", "token"),
-        headers=("If-None-Match",),
+        headers=("If-None-Match", "If-Modified-Since"),
     ),
     Route(
         "POST",
@@ -143,8 +159,11 @@ ROUTES: tuple[Route, ...] = (
         "stream_events",
         "Your exports' events as they happen",
         {200: "text/event-stream"},
-        (401,),
+        (400, 401),
+        query=("jobId", "projectId"),
         headers=("Last-Event-ID",),
+        description="Server-Sent Events with the frames that /ws carries; jobId and projectId narrow them. Ids are "
+        "jobId:seq, and Last-Event-ID tells what was missed since.",
     ),
     Route("GET", "/healthz", "healthz", "Whether the daemon lives", {200: "application/json"}, open=True),
     Route("GET", "/readyz", "readyz", "Whether it takes exports", {200: "application/json"}, (503,), open=True),
@@ -177,6 +196,8 @@ QUERIES: dict[str, dict[str, object]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
     "filename": {"type": "string"},
     "token": {"type": "string"},
+    "jobId": {"type": "string", "format": "uuid"},
+    "projectId": {"type": "string", "format": "uuid"},
 }
 
 
@@ -215,7 +236,7 @@ def _schemas() -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     responses = {str(status): _response(status, model, route.many) for status, model in route.answers.items()}
-    responses |= {str(status): _response(status, wire.Error, many=False) for status in route.errors}
+    responses |= {str(status): _refusal(status) for status in route.errors}
     made: dict[str, Any] = {
         "operationId": route.operation if route.method != "HEAD" else f"{route.operation}_head",
         "summary": route.summary,
@@ -223,8 +244,21 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": responses,
         "security": [] if route.open else [{"bearer": []}, {"cookie": []}],
     }
+    if route.description:
+        made["description"] = route.description
     if route.body is not None:
-        made["requestBody"] = {"required": True, "content": _json_content(route.body.__name__)}
+        content = _json_content(route.body.__name__)
+        content["application/json"]["example"] = route.example
+        made["requestBody"] = {"required": True, "content": content}
+    return made
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    """An error; its description ends with every code that the status can stand for."""
+    made = _response(status, wire.Error, many=False)
+    made["description"] += f". Code: {', '.join(problems.codes(status))}"
+    if status in problems.RETRIES:
+        made["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return made
 
 
@@ -282,7 +316,8 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
     )
     return (
         f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>\n"
-        f"<p>{escape(operation['summary'])}</p>{extra}<table>{rows}</table></section>"
+        f"<p>{escape(operation['summary'])}. {escape(operation.get('description', ''))}</p>{extra}"
+        f"<table>{rows}</table></section>"
     )
 
 

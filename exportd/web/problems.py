@@ -54,7 +54,7 @@ STATUS: dict[type[BaseException], int] = {
     InsufficientSpace: 507,
 }
 
-HTTP_CODES = {413: "BODY_TOO_LARGE"}
+HTTP_CODES = {413: "BODY_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
 """Wire codes of werkzeug's errors where the name of the status is not what we say."""
 
 SENTENCES = {
@@ -69,6 +69,16 @@ INTERNAL = "Something went wrong in the export service; its log tells what."
 def status_of(error: ExportdError) -> int:
     """The HTTP status of an error: its own or that of the nearest class above it; 500 for what is not the caller's."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+RETRIES = frozenset({429, 503})
+"""Statuses that come with Retry-After."""
+
+
+def codes(status: int) -> list[str]:
+    """The wire codes that a status can stand for."""
+    known = [kind.code for kind, row in STATUS.items() if row == status and issubclass(kind, ExportdError)]
+    return known or [HTTP_CODES.get(status, HTTPStatus(status).name)]
 
 
 def body(message: str, code: str, **details: object) -> bytes:

@@ -222,7 +222,7 @@ def test_zip64_numbers_of_the_directory_are_read_as_they_were_written() -> None:
             self.at += len(data)
             return data
 
-    with zipfile.ZipFile(Sparse()) as file:  # type: ignore[arg-type]
+    with zipfile.ZipFile(Sparse()) as file:
         first, second = file.infolist()
     assert (first.header_offset, first.file_size) == (7, 1)
     assert (second.header_offset, second.compress_size, second.file_size) == (5 << 30, 5 << 30, 6 << 30)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import structlog.testing
@@ -68,7 +69,7 @@ class Run:
                 self.late_reader.append((await lazy.receive()).event)
 
 
-async def violations(run: Run, world: World, logged: list[dict[str, object]]) -> list[str]:
+async def violations(run: Run, world: World, logged: list[MutableMapping[str, Any]]) -> list[str]:
     """Every promise that does not hold after the run."""
     job, found = run.job, []
     assert job is not None

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.dialects import postgresql
@@ -45,7 +46,7 @@ INSERT INTO images VALUES
 """
 
 
-def image(number: int, **changes: object) -> NewImage:
+def image(number: int, **changes: Any) -> NewImage:
     row = ImageRow(
         f"i{number}", f"{number}.png", f"p/{number}.png", 10, 20, "image/png", 100, number, None, None, T0, T0
     )
@@ -356,6 +357,7 @@ def test_a_broken_embedded_catalogue_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_statements_name_the_platforms_columns_on_postgresql() -> None:
-    statement = str(images_table.select().compile(dialect=postgresql.dialect()))
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    statement = str(images_table.select().compile(dialect=dialect))
     for column in images_table.columns:
         assert f'images."{column.name}"' in statement or column.name == column.name.lower()

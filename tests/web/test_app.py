@@ -26,7 +26,7 @@ from exportd.settings import Reserve, Settings
 from exportd.store.embedded import EmbeddedCatalogue
 from exportd.store.importers import sample_project
 from exportd.tokens import Tickets, make_token
-from exportd.web import openapi, wire
+from exportd.web import openapi, server, wire
 from exportd.web.app import create_app
 from exportd.web.server import serve
 
@@ -173,14 +173,14 @@ async def test_download_leaves_no_descriptor_open(tmp_path: Path) -> None:
 
 async def test_bad_requests(tmp_path: Path) -> None:
     async with world(tmp_path) as w, w.client(w.owner) as client:
-        for path in ("nope", UNKNOWN.upper(), UNKNOWN.replace("-", "")):
+        for path in ("nope", UNKNOWN.replace("-", ""), f"{{{UNKNOWN[1:-1]}}}"):
             answer = await client.get(f"/api/projects/{path}/export/{UNKNOWN}/status")
             assert (answer.status_code, answer.json()["errors"][0]["path"]) == (400, "projectId")
         for limit in ("0", "101", "x", "-1", "9" * 30):
             answer = await client.get(w.at("history"), params={"limit": limit})
             assert (answer.status_code, answer.json()["errors"][0]["path"]) == (400, "limit")
         for key in ("", "x" * 201, "é"):
-            answer = await client.post(w.at(), json=ORDER, headers={"Idempotency-Key": key.encode()})  # type: ignore[dict-item]
+            answer = await client.post(w.at(), json=ORDER, headers={b"Idempotency-Key": key.encode()})
             assert answer.status_code == 400
         # httpx leaves the rest of a body that was refused as a generator: this one is small and announced as large.
         large = {"Authorization": f"Bearer {w.token(w.owner)}", "Content-Length": str(1 << 21)}
@@ -288,11 +288,14 @@ async def test_socket_faults(tmp_path: Path, sent: str | bytes, code: int) -> No
         assert orjson.loads(await other.get_message()) == {"event": "pong"}
 
 
-async def _sse(w: World, until: trio.Event | None = None, **headers: str) -> list[tuple[str, object]]:
+async def _sse(w: World, until: trio.Event | None = None, query: str = "", **headers: str) -> list[tuple[str, object]]:
     """(id, frame) of the event stream up to the end of an export. httpx would leave its generators behind."""
     stream = await trio.open_tcp_stream(*w.address)
     given = {"Host": "x", "Authorization": f"Bearer {w.token(w.owner)}", **headers}
-    lines = ["GET /api/exports/events HTTP/1.1", *(f"{name.replace('_', '-')}: {v}" for name, v in given.items())]
+    lines = [
+        f"GET /api/exports/events{query} HTTP/1.1",
+        *(f"{name.replace('_', '-')}: {v}" for name, v in given.items()),
+    ]
     seen = b""
     with trio.fail_after(10):
         async with stream:
@@ -373,3 +376,74 @@ async def test_stalled_client_is_cut(tmp_path: Path) -> None:
         with trio.fail_after(2):
             await w.served.wait()
         raw.close()
+
+
+@pytest.mark.parametrize("polite", [True, False])
+async def test_sockets_do_not_hold_the_end(tmp_path: Path, polite: bool) -> None:
+    """Not even for the ping that would be due next, nor for a client that never agrees to the close."""
+    async with world(tmp_path) as w, connect(w) as ws, trio.open_nursery() as nursery:
+        if polite:
+            nursery.start_soon(_closed, ws)
+        else:
+            raw = await trio.to_thread.run_sync(_silent_socket, w)
+        await ws.ping()
+        await w.service.drain(1)
+        w.stopping.set()
+        with trio.fail_after(3):
+            await w.served.wait()
+        if not polite:
+            raw.close()
+        nursery.cancel_scope.cancel()
+
+
+def _silent_socket(w: World) -> socket.socket:
+    """A WebSocket whose client does nothing once it is open."""
+    raw = socket.create_connection(w.address)
+    lines = ["GET /ws HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==", f"Authorization: Bearer {w.token(w.owner)}"]  # fmt: skip
+    raw.sendall("\r\n".join([*lines, "", ""]).encode())
+    assert b" 101 " in raw.recv(4096)
+    return raw
+
+
+async def test_the_kernel_gives_up_who_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nobody to cut it: a stalled download ends, and what it had open is closed."""
+    monkeypatch.setattr(server, "USER_TIMEOUT", 500)
+    async with world(tmp_path, 120) as w, w.client(w.owner) as client:
+        job = await finished(w, client)
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await trio.to_thread.run_sync(raw.connect, w.address)
+        path = w.at(str(job["id"]), "download")
+        raw.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {w.token(w.owner)}\r\n\r\n".encode())
+        await trio.sleep(0.2)
+        w.stopping.set()
+        with trio.fail_after(10):
+            await w.served.wait()
+        raw.close()
+
+
+async def test_ids_are_read_in_either_case(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.client(w.owner) as client:
+        job = str((await finished(w, client))["id"])
+        answers = [await client.get(at) for at in (w.at(job, "status"), w.at(job, "status").replace(job, job.upper()))]
+        assert answers[0].content == answers[1].content
+        token = (await client.post(w.at(job.upper(), "download-token"))).json()["token"]
+        async with w.client() as anyone:
+            assert (await anyone.get(w.at(job.upper(), "download"), params={"token": token})).status_code == 200
+
+
+async def test_narrowed_streams(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.client(w.owner) as client:
+        answer = await client.get("/api/exports/events", params={"jobId": "nope"})
+        assert (answer.status_code, answer.json()["errors"][0]["path"]) == (400, "jobId")
+        job = str((await finished(w, client))["id"])
+        for query in (f"?jobId={job.upper()}", f"?projectId={w.project}"):
+            assert await _sse(w, query=query, Last_Event_ID=f"{job}:1")
+
+
+async def test_draining_tells_when_to_come_back(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.client() as client:
+        await w.service.drain(1)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")

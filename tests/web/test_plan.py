@@ -107,6 +107,17 @@ def test_if_none_match(value: str, status: int) -> None:
     assert ask(If_None_Match=value, Range="bytes=0-4").status == (304 if status == 304 else 206)
 
 
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [(DATE, 304), ("Sat, 31 Jan 2026 12:00:01 GMT", 304), ("Sat, 31 Jan 2026 11:59:59 GMT", 200), ("junk", 200),
+     ("Sat, 31 Jan 2026 12:00:00", 200), ("", 200), ("Sat, 31 Jan 99999 12:00:00 GMT", 200)],
+)  # fmt: skip
+def test_if_modified_since(value: str, status: int) -> None:
+    for method in ("GET", "HEAD"):
+        assert ask(method, If_Modified_Since=value).status == status
+    assert ask(If_Modified_Since=value, If_None_Match='"x"').status == 200, "the date counts only without a tag"
+
+
 spec = st.one_of(
     st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda p: f"{p[0]}-{p[1]}"),
     st.integers(0, 60).map(lambda n: f"{n}-"),
@@ -125,6 +136,7 @@ def test_parts_are_within_the_archive(specs: list[str], size: int) -> None:
 @given(st.text(max_size=40), st.sampled_from(["", "bytes=", "bytes = "]))
 def test_any_text_has_an_answer(text: str, unit: str) -> None:
     p = ask(Range=unit + text, If_None_Match=text)
+    assert ask(If_Modified_Since=text).status in {200, 304}
     assert p.status in {200, 206, 304, 416}
     assert 0 <= p.start <= p.start + p.length <= SIZE
     assert p.length == int(p.headers["Content-Length"]) if p.status in {200, 206} else p.length == 0

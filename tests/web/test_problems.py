@@ -37,7 +37,7 @@ def make(kind: type[ExportdError]) -> ExportdError:
     return kind(*[v for k, v in values.items() if k in names] or (["A sentence."] if "args" in names else []))
 
 
-@pytest.mark.parametrize("kind", sorted(set(concrete(ExportdError)), key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(set(concrete(ExportdError)), key=str))
 async def test_every_error_is_decided_about(kind: type[ExportdError]) -> None:
     if kind.__name__ in NOT_OF_REQUESTS:
         assert not any(known in STATUS for known in kind.__mro__)

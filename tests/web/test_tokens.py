@@ -33,7 +33,7 @@ def test_secret_is_made_once(tmp_path: Path) -> None:
 
 
 def test_configured_secret_wins(tmp_path: Path) -> None:
-    assert load_secret(Settings(data=tmp_path, jwt_secret="given")) == b"given"  # type: ignore[arg-type]
+    assert load_secret(Settings(data=tmp_path, jwt_secret="given")) == b"given"
     assert not list(tmp_path.iterdir())
 
 
