@@ -278,6 +278,8 @@ class Supervisor:
         )
         if not decided:
             log.error("error_after_the_end", job=job.id, state=job.state.value, exc_info=error)
+            if job.is_final:  # told already; a cancel that is under way is told by its own task
+                life.concluded.set()
             return
         if not failure.expected:
             log.error("export_failed", job=job.id, exc_info=error)

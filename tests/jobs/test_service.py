@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -37,6 +38,7 @@ from exportd.errors import (
 )
 from exportd.jobs.service import Service
 from exportd.settings import Reserve
+from exportd.store.artifacts import Staged
 from exportd.store.embedded import ShareStatus
 from exportd.store.journal import Journal, SaveJob, read_audit
 
@@ -326,3 +328,17 @@ async def test_a_second_service_on_the_same_directory_is_refused(world: World) -
         with pytest.raises(DataDirectoryInUse):
             async with world.service():
                 pass
+
+
+async def test_an_error_after_the_commit_does_not_keep_the_job_alive(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(staged: Staged) -> None:
+        os.close(staged._fd)
+        staged._fd = -1
+        raise OSError(errno.EIO, "planted")
+
+    monkeypatch.setattr(Staged, "close", close)
+    async with world.service() as service:
+        job = await finished(service, world, DOCS)
+        assert (job.status, world.files()) == ("completed", [f"archives/{job.id}.zip"])
