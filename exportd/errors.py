@@ -220,6 +220,14 @@ class SourceChanged(SourceError):
         self.image_id, self.reason = image_id, reason
 
 
+class UnreadableImage(SourceError):
+    """This image cannot be read; `reason` is a phrase for a person, `missing` tells that there is no such file."""
+
+    def __init__(self, reason: str, *, missing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.missing = reason, missing
+
+
 class ImportFailed(ExportdError):
     """The file to import is not what it should be; nothing was imported."""
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from exportd.errors import UnreadableImage
+
+Pixels = NDArray[np.generic]
+"""Of the stored pixel grid, before any orientation: shape (height, width) for grey, (height, width, channels) for colour
+with channels R, G, B and perhaps A, or grey and A. Boolean, integers or floats, as stored; palettes are resolved."""
 
 Points = NDArray[np.float64]
 """Shape (n, 2), finite."""
@@ -133,6 +139,10 @@ class Dataset(Protocol):
         """Each image with its annotation, in order, read in batches: memory does not grow with the project."""
         ...
 
+    def pixels(self, image: Image) -> Pixels:
+        """The decoded image; of several pages the first. Not kept: ask once. Raises `UnreadableImage`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryDataset:
@@ -142,10 +152,15 @@ class MemoryDataset:
     images: tuple[Image, ...]
     annotations: dict[str, Annotation] = field(default_factory=dict)
     notes: Notes = Notes()
+    pictures: dict[str, Pixels] = field(default_factory=dict)
+    """Pixels by image id."""
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
         for image in self.images:
             yield image, self.annotations.get(image.id, Annotation())
 
-
-PolygonKind = Literal["external", "internal"]
+    def pixels(self, image: Image) -> Pixels:
+        try:
+            return self.pictures[image.id]
+        except KeyError:
+            raise UnreadableImage("the file is missing", missing=True) from None

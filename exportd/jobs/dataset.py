@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from exportd.core.dataset import Annotation, Image, Notes, Project, Skipped
+from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Skipped
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
-from exportd.errors import SourceError
+from exportd.errors import SourceError, UnreadableImage
 from exportd.formats.naming import archive_names
 from exportd.store.catalogue import Catalogue, ImageRow
-from exportd.store.sources import UnreadableImage, Uploads
+from exportd.store.pixels import decode
+from exportd.store.sources import Uploads
 
 BATCH = 200
 """Images whose polygons are read from the catalogue at a time; bounds memory."""
@@ -34,13 +36,20 @@ class ProjectDataset:
     """
 
     def __init__(
-        self, project: Project, images: tuple[Image, ...], paths: dict[str, str], notes: Notes, catalogue: Catalogue
+        self,
+        project: Project,
+        images: tuple[Image, ...],
+        paths: dict[str, str],
+        notes: Notes,
+        catalogue: Catalogue,
+        uploads: Uploads,
+        check: Callable[[], None],
     ) -> None:
         self.project = project
         self.images = images
         self._paths = paths
         self._notes = notes
-        self._catalogue = catalogue
+        self._catalogue, self._uploads, self._check = catalogue, uploads, check
         self._warned: dict[str, tuple[str, ...]] = {}
 
     @property
@@ -54,6 +63,14 @@ class ProjectDataset:
     def path(self, image: Image) -> str:
         """Where the original is, relative to the uploads directory."""
         return self._paths[image.id]
+
+    def pixels(self, image: Image) -> Pixels:
+        """See `Dataset`. Listens to the job's cancel while it decodes."""
+        fd = self._uploads.open(self.path(image))
+        try:
+            return decode(fd, self._check)
+        finally:
+            os.close(fd)
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
         images = iter(self.images)
@@ -124,6 +141,8 @@ def survey(
         {found.row.id: found.row.original_path for found in usable},
         Notes(tuple(skipped), tuple(warnings), newest),
         catalogue,
+        uploads,
+        check,
     )
 
 

@@ -14,7 +14,7 @@ import trio
 from exportd.core.dataset import Image
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions
-from exportd.errors import SourceChanged
+from exportd.errors import SourceChanged, UnreadableImage
 from exportd.formats.documentation import documentation
 from exportd.formats.manifest import export_report, manifest, sums
 from exportd.formats.member import Exporter, Member, Tick, Warn
@@ -24,7 +24,7 @@ from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
 from exportd.jobs.reporter import Reporter
 from exportd.store.artifacts import Staged
 from exportd.store.catalogue import Catalogue
-from exportd.store.sources import UnreadableImage, Uploads
+from exportd.store.sources import Uploads
 
 log = structlog.get_logger("exportd.runner")
 T = TypeVar("T")

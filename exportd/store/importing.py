@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from exportd.errors import ImportFailed
+from exportd.errors import ImportFailed, UnreadableImage
 from exportd.store.catalogue import ImageRow, SegmentationRow
 from exportd.store.embedded import EmbeddedCatalogue, NewImage, checked_email
-from exportd.store.sources import UnreadableImage, Uploads
+from exportd.store.sources import Uploads
 from exportd.store.tables import moment
 
 COPY_BYTES = 1 << 20

@@ -17,7 +17,7 @@ from typing import Literal, NoReturn
 
 from PIL import Image, ImageFile
 
-from exportd.errors import SourceError
+from exportd.errors import UnreadableImage
 
 HEAD, TAIL = 64, 4096
 """Bytes that are looked at. The tail leaves room for what some programs put behind the end of an image."""
@@ -27,14 +27,6 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 _OUTSIDE = "its path leads out of the folder that images must be in"
-
-
-class UnreadableImage(SourceError):
-    """This image cannot be read; `reason` is a phrase for a person, `missing` tells that there is no such file."""
-
-    def __init__(self, reason: str, *, missing: bool = False) -> None:
-        super().__init__(reason)
-        self.reason, self.missing = reason, missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from exportd.errors import SourceError
-from exportd.store.sources import UnreadableImage, Uploads
+from exportd.errors import SourceError, UnreadableImage
+from exportd.store.sources import Uploads
 
 
 @pytest.fixture

@@ -1,0 +1,35 @@
+"""PNG as other readers see it."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from exportd.formats.png import png
+
+
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 3, 4]), st.integers(1, 17), st.integers(0, 2**32 - 1)
+)
+def test_every_pixel_comes_back(width: int, height: int, channels: int, rows: int, seed: int) -> None:
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+    bands = (picture[top : top + rows] for top in range(0, height, rows))
+    body = b"".join(png(width, height, channels, bands))
+    with Image.open(io.BytesIO(body)) as image:
+        image.load()
+        assert image.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+        assert (np.asarray(image).reshape(picture.shape) == picture).all()
+    other = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert other is not None
+    order = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]
+    assert (other.reshape(picture.shape)[..., order] == picture).all()
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_that_are_missing_or_too_many_are_an_error(rows: int) -> None:
+    with pytest.raises(ValueError, match="2 rows"):
+        list(png(2, 2, 1, [np.zeros((rows, 2, 1), np.uint8)]))
