@@ -228,7 +228,18 @@ class Supervisor:
             keep = self._registry.get(job_id).state is State.COMPLETED
         finally:
             with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
-                await trio.to_thread.run_sync(staged.close if keep else staged.discard)
+                if not keep:
+                    await trio.to_thread.run_sync(staged.unlink)
+            self._nursery.start_soon(self._release, staged, name=f"release {job_id}")
+
+    async def _release(self, staged: Staged) -> None:
+        """Closes the file. Not the job's business, and no answer waits for it: of a large file that has no name any more
+        the kernel gives the room back as slowly as it wrote it."""
+        with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
+            try:
+                await trio.to_thread.run_sync(staged.close)
+            except OSError as error:  # nothing hangs on it: the archive was flushed before, or has no name any more
+                log.error("close_failed", error=repr(error))
 
     async def _commit(self, job: Job, staged: Staged, produced: Produced) -> None:
         """Publishes the archive, or does nothing because a cancel was first."""

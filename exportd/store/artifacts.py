@@ -12,19 +12,19 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
+from exportd.store.writeback import write_range
 
 SPACE_INTERVAL = 16 << 20
 """Bytes between two looks at the free space."""
 
-WRITEBACK = 8 << 20
-"""Bytes after which the kernel is asked to begin writing, so that the last flush has little left to wait for: a cancel
-cannot interrupt an fsync."""
+WINDOW = 8 << 20
+"""Bytes that are put on the disk at a time while the next ones are written: never more than two windows wait, since a
+cancel can interrupt neither an fsync nor the removal of pages that are on their way."""
 
 
 class Artifacts:
@@ -40,7 +40,7 @@ class Artifacts:
 
     def stage(self, job_id: str) -> Staged:
         """A new staging file. Raises OSError."""
-        return Staged(self, self._staging / f"{job_id}.zip", self._archives / f"{job_id}.zip")
+        return Staged(self, self._staging / job_id, self._archives / f"{job_id}.zip")
 
     def open(self, job_id: str) -> int:
         """A descriptor of a published archive, for reading. Raises FileNotFoundError."""
@@ -63,7 +63,7 @@ class Artifacts:
         for directory, wanted in ((self._archives, keep), (self._staging, staged)):
             for path in directory.iterdir():
                 if path.name.partition(".")[0] not in wanted:
-                    path.unlink(missing_ok=True)
+                    _remove(path)
                     removed.append(path.name)
         return removed
 
@@ -73,17 +73,26 @@ class Artifacts:
         return usage.free - self._reserve.of(usage.total)
 
 
-class Staged:
-    """An archive that is being written. As a context manager: unless published, leaving it leaves no file behind."""
+def _remove(path: Path) -> None:
+    """A file, or a folder with all that is in it; it being gone already is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
-    def __init__(self, artifacts: Artifacts, path: Path, target: Path) -> None:
+
+class Staged:
+    """An archive that is being written, and a scratch folder beside it for what does not fit into memory meanwhile."""
+
+    def __init__(self, artifacts: Artifacts, stem: Path, target: Path) -> None:
         self._artifacts = artifacts
-        self._path, self._target = path, target
+        self._path, self._target = stem.with_suffix(".zip"), target
+        self._scratch = stem.with_suffix(".scratch")
         self._sha256 = hashlib.sha256()
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
         self._next_look = 0
-        self._flushing = 0
+        self._windows = 0
 
     def write(self, data: bytes) -> None:
         """Appends. Raises `InsufficientSpace` when the reserve is reached, and OSError."""
@@ -94,15 +103,15 @@ class Staged:
             view = view[os.write(self._fd, view) :]
         self._sha256.update(data)
         self.size += len(data)
-        if self.size - self._flushing >= WRITEBACK:
-            self._begin_writeback()
+        while self.size >= (self._windows + 1) * WINDOW:
+            self._write_window()
 
     def rewind(self) -> None:
         """Begins again from nothing."""
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._sha256 = hashlib.sha256()
-        self.size = self._next_look = self._flushing = 0
+        self.size = self._next_look = self._windows = 0
 
     def flush(self) -> str:
         """Puts everything on the disk; the SHA-256 in hex."""
@@ -119,14 +128,23 @@ class Staged:
             os.close(directory)
 
     def close(self) -> None:
-        """Closes the descriptor; again is fine."""
+        """Closes the descriptor; again is fine. Of a file that was unlinked the kernel gives the room back now, which takes
+        about a tenth of a second for a gigabyte."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def discard(self) -> None:
-        """Closes and removes the file, under whichever of its names it has; again is fine."""
-        self.close()
+    def scratch(self) -> Path:
+        """A folder for files of this job alone, made when it is first asked for; `clear_scratch` removes it."""
+        self._scratch.mkdir(mode=0o700, exist_ok=True)
+        return self._scratch
+
+    def clear_scratch(self) -> None:
+        """Removes the scratch folder with all that is in it; there being none is fine."""
+        _remove(self._scratch)
+
+    def unlink(self) -> None:
+        """Removes the file, under whichever of its names it has; again is fine. Quick, however large it is."""
         self._path.unlink(missing_ok=True)
         self._target.unlink(missing_ok=True)
 
@@ -135,10 +153,13 @@ class Staged:
             raise InsufficientSpace("The disk of the export service is full; make room or ask for less.")
         self._next_look = self.size + SPACE_INTERVAL
 
-    def _begin_writeback(self) -> None:
-        with suppress(OSError):  # a hint: some file systems do not take it
-            os.posix_fadvise(self._fd, self._flushing, self.size - self._flushing, os.POSIX_FADV_DONTNEED)
-        self._flushing = self.size
+    def _write_window(self) -> None:
+        """Has the newest window written, and waits until the one before is on the disk."""
+        begin = self._windows * WINDOW
+        write_range(self._fd, begin, WINDOW, wait=False)
+        if begin:
+            write_range(self._fd, begin - WINDOW, WINDOW, wait=True)
+        self._windows += 1
 
 
 class DataLock:

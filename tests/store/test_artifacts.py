@@ -42,8 +42,8 @@ def test_a_discarded_archive_leaves_nothing_under_either_name(tmp_path: Path, pu
     staged.write(b"x")
     if published:
         staged.publish()
-    staged.discard()
-    staged.discard()
+    staged.unlink()
+    staged.unlink()
     assert files(tmp_path) == []
 
 
@@ -54,14 +54,14 @@ def test_a_rewound_file_begins_anew(tmp_path: Path) -> None:
     staged.write(b"2nd")
     assert (staged.flush(), staged.size) == (hashlib.sha256(b"2nd").hexdigest(), 3)
     assert (tmp_path / "staging/j.zip").read_bytes() == b"2nd"
-    staged.discard()
+    staged.unlink()
 
 
 def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
     staged = Artifacts(tmp_path, Reserve(1 << 60, None)).stage("j")
     with pytest.raises(InsufficientSpace):
         staged.write(b"x")
-    staged.discard()
+    staged.unlink()
 
 
 def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
