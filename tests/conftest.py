@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -9,13 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from exportd.core.users import User
 from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
-from exportd.store.importers import sample_project
+from exportd.store.importers import import_project, sample_project
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,46 @@ class World:
             embedded.share(self.project_id, email, status)
 
 
-def make_world(data: Path, images: int = 3) -> World:
-    """A new data directory; alice owns the project, bob has a share."""
+def make_world(data: Path, images: int = 3, tiny: str | None = None) -> World:
+    """A new data directory; alice owns the project, bob has a share. With `tiny` it is a small one of that type."""
     settings = Settings(data=data, disk_reserve=0, max_active_jobs_per_user=3, max_running_jobs=2)
     with EmbeddedCatalogue(data) as embedded:
         alice, bob = embedded.add_user("alice@example.org"), embedded.add_user("bob@example.org")
-        project = sample_project(embedded, settings.uploads_directory, alice.email, images).project_id
+        if tiny is None:
+            project = sample_project(embedded, settings.uploads_directory, alice.email, images).project_id
+    if tiny is not None:
+        project = import_project(settings, write_tiny_project(data, images, tiny), None, alice.email).project_id
+    with EmbeddedCatalogue(data) as embedded:
         embedded.share(project, bob.email, ShareStatus.ACCEPTED)
     return World(settings, project, alice, bob)
+
+
+def write_tiny_project(folder: Path, images: int, kind: str) -> Path:
+    """A project.json and images of 60 x 40 pixels: an object with a hole, a core, and lines, so that no stage is idle."""
+    rows = []
+    for number in range(images):
+        name = f"{number}.png"
+        PIL.Image.effect_noise((60, 40), 40 + number).save(folder / name)
+        polygons = [
+            {"id": "o", "type": "external", "points": _rectangle(4, 4, 40, 34)},
+            {"id": "h", "type": "internal", "points": _rectangle(10, 10, 20, 20)},
+            {"id": "c", "type": "external", "partClass": "core", "points": _rectangle(24, 12, 34, 26)},
+            {
+                "id": "l",
+                "geometry": "polyline",
+                "partClass": "tail",
+                "instanceId": "s1",
+                "points": _rectangle(45, 3, 58, 36),
+            },
+        ]
+        rows.append({"name": name, "width": 60, "height": 40, "segmentation": {"polygons": polygons}})
+    path = folder / "project.json"
+    path.write_text(json.dumps({"title": "Tiny", "type": kind, "images": rows}))
+    return path
+
+
+def _rectangle(left: int, top: int, right: int, bottom: int) -> list[dict[str, int]]:
+    return [{"x": x, "y": y} for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
 
 
 @pytest.fixture
@@ -72,6 +106,12 @@ def slow_world(large: World, tmp_path: Path) -> World:
     data = tmp_path / "slow"
     shutil.copytree(large.settings.data, data)
     return replace(large, settings=large.settings.model_copy(update={"data": data}))
+
+
+@pytest.fixture
+def tiny_world(tmp_path: Path) -> World:
+    """A project of two small images, for what is exported many times with everything on."""
+    return make_world(tmp_path / "tiny", 2, "spheroid")
 
 
 @pytest.fixture

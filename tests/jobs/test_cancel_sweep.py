@@ -126,34 +126,34 @@ async def sweep(
 
 
 @pytest.mark.parametrize("due", [True, False], ids=["due to run", "paused"])
-async def test_a_cancel_at_any_scheduling_step(world: World, due: bool) -> None:
+async def test_a_cancel_at_any_scheduling_step(tiny_world: World, due: bool) -> None:
     def at_step(run: Run, n: int) -> CancelAtStep:
         point = CancelAtStep(n, run.cancel, due=due)
         trio.lowlevel.add_instrument(point)
         return point
 
-    steps, found, endings = await sweep(world, at_step)
+    steps, found, endings = await sweep(tiny_world, at_step)
     print(f"cancelled at {steps} scheduling steps ({'due to run' if due else 'paused'}): {len(found)} violations")
     assert not found
     assert steps > 50
     assert endings == {"cancelled", "completed"}
 
 
-async def test_a_cancel_at_any_look_of_a_worker_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_at_any_look_of_a_worker_thread(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def at_check(run: Run, n: int) -> CancelAtCheck:
         monkeypatch.undo()
         return CancelAtCheck(n, run.cancel, monkeypatch)
 
-    checks, found, endings = await sweep(world, at_check)
+    checks, found, endings = await sweep(tiny_world, at_check)
     print(f"cancelled at {checks} looks of worker threads: {len(found)} violations")
     assert not found
     assert checks > 20
     assert endings == {"cancelled", "completed"}
 
 
-async def test_the_daemon_torn_down_at_any_scheduling_step(world_of: Callable[[int], World]) -> None:
+async def test_the_daemon_torn_down_at_any_scheduling_step(tiny_world: World) -> None:
     """The whole service is cancelled from outside: what it remembered, and what a new one finds, is the same."""
-    world = world_of(1)
+    world = tiny_world
     endings: set[str] = set()
     n = 0
     while True:
