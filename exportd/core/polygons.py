@@ -15,12 +15,12 @@ from enum import Enum
 from typing import Any, TypeGuard
 
 import numpy as np
-import orjson
 import shapely
 from numpy.typing import NDArray
 
 from exportd.core.dataset import Annotation, Points, Polygon, Polyline
 from exportd.core.geometry import Indices, Rings, Shapes, areas, boxes, shapes, starts_of
+from exportd.core.jsonlist import items
 
 HOLE_INSIDE = 0.99
 """Share of a hole's area that must lie in its outline (SPEC §6): tracing rounds, so not all of it."""
@@ -33,6 +33,9 @@ FARTHEST = 1e7
 
 OUTSIDE_BY = 0.5
 """Pixels that a vertex may lie outside of the image before it is worth a word: tracing rounds to pixel centres."""
+
+BATCH = 250
+"""Rings between two looks for a cancel."""
 
 PART_CLASSES = frozenset({"core", "head", "midpiece", "tail"})
 
@@ -109,29 +112,34 @@ def parse_annotation(
     model: str | None = None,
     threshold: float | None = None,
     confidence: float | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Annotation:
     """The annotation of one image from its JSON text; `width` and `height` are pixels, None or 0 where unknown.
 
     None as text means that the image was never segmented. Text that is no JSON list gives an annotation without
-    polygons and one warning. Raises nothing.
+    polygons and one warning. Raises nothing of its own; `check` is called every few milliseconds and may raise to stop it.
     """
     if text is None:
         return Annotation(model=model, threshold=threshold, confidence=confidence)
-    entries = _entries(text)
-    if entries is None:
+    faults: Counter[_Fault] = Counter()
+    try:
+        drafts, rings = _read(text, faults, check)
+    except ValueError:
         warning = "its polygons cannot be read (no JSON list) and were left out"
         return Annotation((), (), (warning,), True, model, threshold, confidence)
-    faults: Counter[_Fault] = Counter()
-    drafts, rings = _rings(_drafts(entries, faults), faults)
-    drafts = _with_area(drafts, rings, faults)
-    holes = _paired(drafts, rings, faults)
+    holes = _paired(drafts, rings, faults, check)
     externals = [draft for draft in drafts if not (draft.line or draft.internal)]
     lines = [draft for draft in drafts if draft.line]
     kept = [*externals, *lines, *(draft for draft in drafts if draft.index in holes.used)]
     faults[_Fault.OUTSIDE] = _outside([rings[draft.row] for draft in kept], width, height)
     faults[_Fault.UNKNOWN_PART] = sum(_unknown_part(draft.entry) for draft in [*externals, *lines])
+    polygons = []
+    for number, draft in enumerate(externals, start=1):
+        if number % BATCH == 0:
+            check()
+        polygons.append(_polygon(draft, number, rings, holes.of.get(draft.index, [])))
     return Annotation(
-        tuple(_polygon(d, n, rings, holes.of.get(d.index, [])) for n, d in enumerate(externals, start=1)),
+        tuple(polygons),
         tuple(_polyline(draft, rings) for draft in lines),
         tuple(fault.told(faults[fault]) for fault in _Fault if faults[fault]),
         True,
@@ -141,20 +149,29 @@ def parse_annotation(
     )
 
 
-def _entries(text: str | bytes) -> list[Any] | None:
-    try:
-        entries = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return entries if isinstance(entries, list) else None
-
-
 # --- entries to vertices ------------------------------------------------------------------------------------------------
 
 
-def _drafts(entries: Iterable[Any], faults: Counter[_Fault]) -> list[_Draft]:
+def _read(text: str | bytes, faults: Counter[_Fault], check: Callable[[], None]) -> tuple[list[_Draft], list[Points]]:
+    """The drafts that are usable and the vertices that their `row` leads to. Raises ValueError for what is no list."""
+    drafts, rings = list[_Draft](), list[Points]()
+    index = 0
+    for entries in items(text):
+        check()
+        found, points = _rings(_drafts(entries, index, faults), faults, check)
+        index += len(entries)
+        check()
+        found = _with_area(found, points, faults)
+        for draft in found:
+            draft.row += len(rings)
+        drafts += found
+        rings += points
+    return drafts, rings
+
+
+def _drafts(entries: Iterable[Any], first: int, faults: Counter[_Fault]) -> list[_Draft]:
     drafts = []
-    for index, entry in enumerate(entries):
+    for index, entry in enumerate(entries, start=first):
         if not isinstance(entry, dict):
             faults[_Fault.NOT_A_POLYGON] += 1
         elif not isinstance(entry.get("points"), list):
@@ -165,11 +182,14 @@ def _drafts(entries: Iterable[Any], faults: Counter[_Fault]) -> list[_Draft]:
     return drafts
 
 
-def _rings(drafts: Iterable[_Draft], faults: Counter[_Fault]) -> tuple[list[_Draft], list[Points]]:
+def _rings(
+    drafts: Iterable[_Draft], faults: Counter[_Fault], check: Callable[[], None]
+) -> tuple[list[_Draft], list[Points]]:
     """The drafts whose vertices are usable, and these vertices, cleaned; a draft's `row` says which are its own."""
     read, flat, counts = [], list[float](), list[int]()
     for draft in drafts:
-        numbers = _numbers(draft.entry["points"], lambda: faults.update([_Fault.TEXT_NUMBER]))
+        # Taken out: of all that an entry holds they are most, and they are not needed again.
+        numbers = _numbers(draft.entry.pop("points"), lambda: faults.update([_Fault.TEXT_NUMBER]))
         if numbers is None:
             faults[_Fault.BAD_NUMBER] += 1
         elif len(numbers) < 2 * draft.least:
@@ -178,6 +198,7 @@ def _rings(drafts: Iterable[_Draft], faults: Counter[_Fault]) -> tuple[list[_Dra
             read.append(draft)
             flat += numbers
             counts.append(len(numbers) // 2)
+    check()
     points = np.array(flat, np.float64).reshape(-1, 2)
     rings = Rings(points, starts_of(np.array(counts, np.intp)))
     near = np.abs(boxes(rings)).max(axis=1, initial=0) <= FARTHEST
@@ -269,12 +290,14 @@ class _Holes:
     used: frozenset[int]
 
 
-def _paired(drafts: Sequence[_Draft], rings: list[Points], faults: Counter[_Fault]) -> _Holes:
+def _paired(
+    drafts: Sequence[_Draft], rings: list[Points], faults: Counter[_Fault], check: Callable[[], None]
+) -> _Holes:
     outer = [draft for draft in drafts if not (draft.line or draft.internal)]
     inner = [draft for draft in drafts if draft.internal]
     of: dict[int, list[Points]] = {}
     used = []
-    owners = hole_owners([rings[draft.row] for draft in outer], [rings[draft.row] for draft in inner])
+    owners = hole_owners([rings[draft.row] for draft in outer], [rings[draft.row] for draft in inner], check)
     for hole, owner in zip(inner, owners, strict=True):
         if owner is None:
             faults[_Fault.ORPHAN] += 1
@@ -284,24 +307,36 @@ def _paired(drafts: Sequence[_Draft], rings: list[Points], faults: Counter[_Faul
     return _Holes(of, frozenset(used))
 
 
-def hole_owners(outer: Sequence[Points], inner: Sequence[Points]) -> list[int | None]:
+def hole_owners(
+    outer: Sequence[Points], inner: Sequence[Points], check: Callable[[], None] = lambda: None
+) -> list[int | None]:
     """For each inner ring the outer one whose hole it is: the one rule of SPEC §6, for every format and metric.
 
     The smallest that holds `HOLE_INSIDE` of its area and is more than `OUTLINE_LARGER` times as large; of equals the first.
     """
     if not (outer and inner):
         return [None] * len(inner)
-    outlines, holes = shapes(Rings.of(outer)), shapes(Rings.of(inner))
+    outlines, holes = _shapes(outer, check), _shapes(inner, check)
     sizes, hole_sizes = shapely.area(outlines), shapely.area(holes)
     tree = shapely.STRtree(outlines)
+    check()
     shapely.prepare(outlines)  # one outline is asked about many holes
     owners = []
     for hole, size in zip(holes, hole_sizes.tolist(), strict=True):
+        check()
         near: Indices = np.sort(tree.query(hole))
         near = near[sizes[near] > OUTLINE_LARGER * size]
         near = near[np.argsort(sizes[near], kind="stable")]
         owners.append(next((int(i) for i in near if _holds(outlines, i, hole, size)), None))
     return owners
+
+
+def _shapes(rings: Sequence[Points], check: Callable[[], None]) -> Shapes:
+    made = []
+    for begin in range(0, len(rings), BATCH):
+        check()
+        made.append(shapes(Rings.of(rings[begin : begin + BATCH])))
+    return np.concatenate(made)
 
 
 def _holds(outlines: Shapes, i: np.intp, hole: shapely.Geometry, size: float) -> bool:

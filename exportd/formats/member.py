@@ -13,7 +13,8 @@ from exportd.core.options import ExportOptions
 class Member:
     """One file of the archive: `path` with `/`, UTF-8; `chunks` is consumed once, and closed if it has a `close`.
 
-    `Tick` and `Warn` may stand among the chunks: an exporter that writes one member for all images has no other place.
+    `Tick` and `Warn` may stand among the chunks: an exporter that writes one member for all images has no other place. An
+    empty chunk is a place to look for a cancel, in the midst of work that takes longer than some 50 ms.
     """
 
     path: str

@@ -8,10 +8,11 @@ Numbers are not rounded. A value that does not exist is null.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+import numpy as np
 import orjson
 
 from exportd.core.dataset import Annotation, Dataset, Image, Polygon, Polyline
@@ -30,12 +31,15 @@ from exportd.core.job import wire_time
 from exportd.core.options import ExportOptions
 from exportd.formats.classes import class_name
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.streaming import chunked
+from exportd.formats.streaming import batches, chunked
 
 PATH = "annotations/json/segmentation_data.json"
 
 FORMAT_VERSION = 1
 """Of the layout of this document."""
+
+BATCH = 250
+"""Polygons that become one piece of JSON: some 500 KiB, and a place to look for a cancel."""
 
 JsonObject: TypeAlias = dict[str, object]
 
@@ -92,31 +96,21 @@ def _document(dataset: Dataset, scale: float | None) -> Iterator[bytes | Tick | 
     yield orjson.dumps(head)[:-1] + b',"images":['
     separator = b"\n"
     for image, annotation in dataset.annotated():
-        row, sums = _image(image, annotation, project.type, scale)
-        yield separator + orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield separator
+        totals.add((yield from _image(image, annotation, project.type, scale)))
         yield Tick(image.name)
         separator = b",\n"
-        totals.add(sums)
         segmented += annotation.segmented
         with_objects += bool(annotation.polygons or annotation.polylines)
     counts = {"images": len(dataset.images), "segmentedImages": segmented, "imagesWithObjects": with_objects}
     yield b'\n],"statistics":' + orjson.dumps(counts | totals.row(scale)) + b"}\n"
 
 
-def _image(image: Image, annotation: Annotation, project_type: str, scale: float | None) -> tuple[JsonObject, Totals]:
-    polygons = _polygons(annotation.polygons, project_type, scale)
-    polylines = _polylines(annotation.polylines, project_type, scale)
-    sums = Totals(
-        polygons=len(polygons),
-        holes=sum(len(polygon.holes) for polygon in annotation.polygons),
-        polylines=len(polylines),
-        area=float(region_areas(Regions.of(annotation.polygons)).sum()),
-        length=float(lengths(Rings.of([line.points for line in annotation.polylines])).sum()),
-    )
-    statistics = sums.row(scale)
-    if image.width and image.height:
-        statistics["areaFraction"] = sums.area / (image.width * image.height)
-    row: JsonObject = {
+def _image(
+    image: Image, annotation: Annotation, project_type: str, scale: float | None
+) -> Generator[bytes, None, Totals]:
+    """One image as JSON in pieces, an empty one after each batch of objects; returns its sums."""
+    head: JsonObject = {
         "id": image.id,
         "name": image.name,
         "originalName": image.original_name,
@@ -131,20 +125,47 @@ def _image(image: Image, annotation: Annotation, project_type: str, scale: float
         "model": annotation.model,
         "threshold": annotation.threshold,
         "confidence": annotation.confidence,
-        "polygons": polygons,
-        "polylines": polylines,
-        "instances": _instances(annotation),
-        "statistics": statistics,
-        "warnings": annotation.warnings,
     }
-    return row, sums
+    yield _json(head)[:-1] + b',"polygons":['
+    areas = [np.empty(0)]
+    separator = b""
+    for polygons in batches(annotation.polygons, BATCH):
+        regions = Regions.of(polygons)
+        areas.append(region_areas(regions))
+        yield separator + _json(_polygons(polygons, regions, areas[-1], project_type, scale))[1:-1]
+        yield b""
+        separator = b","
+    yield b'],"polylines":['
+    separator = b""
+    for polylines in batches(annotation.polylines, BATCH):
+        yield separator + _json(_polylines(polylines, project_type, scale))[1:-1]
+        yield b""
+        separator = b","
+    sums = Totals(
+        polygons=len(annotation.polygons),
+        holes=sum(len(polygon.holes) for polygon in annotation.polygons),
+        polylines=len(annotation.polylines),
+        area=float(np.concatenate(areas).sum()),
+        length=float(lengths(Rings.of([line.points for line in annotation.polylines])).sum()),
+    )
+    statistics = sums.row(scale)
+    if image.width and image.height:
+        statistics["areaFraction"] = sums.area / (image.width * image.height)
+    tail = {"instances": _instances(annotation), "statistics": statistics, "warnings": annotation.warnings}
+    yield b"]," + _json(tail)[1:]
+    return sums
 
 
-def _polygons(polygons: tuple[Polygon, ...], project_type: str, scale: float | None) -> list[JsonObject]:
-    regions = Regions.of(polygons)
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _polygons(
+    polygons: Sequence[Polygon], regions: Regions, areas: Floats, project_type: str, scale: float | None
+) -> list[JsonObject]:
     measured = zip(
         polygons,
-        region_areas(regions).tolist(),
+        areas.tolist(),
         perimeters(regions.outer).tolist(),
         region_perimeters(regions).tolist(),
         boxes(regions.outer),
@@ -172,7 +193,7 @@ def _polygons(polygons: tuple[Polygon, ...], project_type: str, scale: float | N
     ]
 
 
-def _polylines(lines: tuple[Polyline, ...], project_type: str, scale: float | None) -> list[JsonObject]:
+def _polylines(lines: Sequence[Polyline], project_type: str, scale: float | None) -> list[JsonObject]:
     measured = lengths(Rings.of([line.points for line in lines])).tolist()
     return [
         {

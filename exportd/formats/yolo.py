@@ -7,7 +7,7 @@ object: holes are joined to the outline by a cut of no width, and an object is c
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import shapely
@@ -18,13 +18,16 @@ from exportd.core.options import ExportOptions
 from exportd.formats.classes import CLASSES, class_index
 from exportd.formats.clipping import cut_region, is_inside, ring_of
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.streaming import Losses, size_of
+from exportd.formats.streaming import Losses, batches, size_of
 
 DECIMALS = 6
 """Of a normalised coordinate: 0.01 pixel in an image of 10,000."""
 
 TOUCHING = 1e-6
 """Pixels by which rounding may part a hole from the ring that it touches."""
+
+BATCH = 25
+"""Polygons between two looks for a cancel."""
 
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
@@ -60,20 +63,26 @@ def _classes_txt() -> str:
 
 def _labels(project_type: str, image: Image, size: tuple[int, int], annotation: Annotation, losses: Losses) -> Member:
     losses.lines += len(annotation.polylines)
-    lines = []
-    for polygon in annotation.polygons:
-        ring = _ring(polygon, size, losses)
-        if ring is None:
-            losses.outside += 1
-        else:
-            lines.append(label_line(class_index(project_type, polygon), ring, size))
     return Member(
         f"labels/{image.stem}.txt",
-        ["".join(lines).encode()],
+        _chunks(project_type, size, annotation, losses),
         PLAIN_TEXT,
         source_image_id=image.id,
         original_name=image.original_name,
     )
+
+
+def _chunks(project_type: str, size: tuple[int, int], annotation: Annotation, losses: Losses) -> Iterator[bytes]:
+    for polygons in batches(annotation.polygons, BATCH):
+        lines = []
+        for polygon in polygons:
+            ring = _ring(polygon, size, losses)
+            if ring is None:
+                losses.outside += 1
+            else:
+                lines.append(label_line(class_index(project_type, polygon), ring, size))
+        yield "".join(lines).encode()
+        yield b""
 
 
 def label_line(index: int, ring: Points, size: tuple[int, int]) -> str:

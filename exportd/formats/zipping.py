@@ -127,8 +127,8 @@ class _Writing:
     def run(self) -> Packed:
         unpaused = 0
         for chunk in self._member.chunks:
-            if not isinstance(chunk, bytes | bytearray | memoryview):
-                yield chunk
+            if not isinstance(chunk, bytes | bytearray | memoryview) or not chunk:
+                yield chunk  # an empty one is the exporter's own place to look for a cancel
                 continue
             for part in _slices(chunk, PIECE if self._deflate is None else BREATH):
                 self._take(part)

@@ -88,6 +88,7 @@ class ProjectDataset:
                     model=row.model,
                     threshold=row.threshold,
                     confidence=row.confidence,
+                    check=self._check,
                 )
                 if annotation.warnings:
                     self._warned[image.id] = annotation.warnings

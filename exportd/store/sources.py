@@ -10,14 +10,15 @@ import os
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from PIL import Image, ImageFile
-
 from exportd.errors import UnreadableImage
+from exportd.store.listening import MAX_PIXELS, Listening
+from exportd.store.pictures import picture_header
+from exportd.store.tiff import is_tiff, tiff_size
 
 HEAD, TAIL = 64, 4096
 """Bytes that are looked at. The tail leaves room for what some programs put behind the end of an image."""
@@ -202,22 +203,13 @@ def _first_directory(head: bytes) -> int:
     return int(offset)
 
 
-@contextmanager
-def _image(fd: int) -> Iterator[ImageFile.ImageFile]:
-    with os.fdopen(os.dup(fd), "rb") as file:
-        file.seek(0)
-        with Image.open(file) as image:
-            yield image
-
-
 def _header(fd: int) -> tuple[int | None, int | None, str | None]:
-    """Width, height and media type as the image library reads them from the header, without the pixels."""
-    try:
-        with _image(fd) as image:
-            media_type = image.get_format_mimetype()
-            return image.width, image.height, media_type
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        # Only where pixels are decoded does that matter; the file itself can be exported.
-        return None, None, None
-    except Exception as error:  # whatever a decoder may raise for broken input
-        raise UnreadableImage("the file cannot be read as an image") from error
+    """Width, height and media type as the header tells them, of the stored pixel grid; no size that is never decoded."""
+    with Listening(fd, lambda: None) as file:
+        try:
+            width, height, media_type = (*tiff_size(file), "image/tiff") if is_tiff(file) else picture_header(file)
+        except Exception as error:  # whatever a decoder may raise for broken input
+            raise UnreadableImage("the file cannot be read as an image") from error
+    if width * height > MAX_PIXELS:
+        return None, None, media_type
+    return width, height, media_type

@@ -30,15 +30,16 @@ def dataset(*annotations: Annotation, **changes: Any) -> MemoryDataset:
 
 def export(source: MemoryDataset) -> tuple[dict[str, str], list[str], list[str]]:
     """Members as text, the images that were counted, the warnings."""
-    values = list(yolo(source, OPTIONS))
-    members = {
-        m.path: b"".join(c for c in m.chunks if isinstance(c, bytes)).decode() for m in values if isinstance(m, Member)
-    }
-    return (
-        members,
-        [v.item for v in values if isinstance(v, Tick)],
-        [v.sentence for v in values if isinstance(v, Warn)],
-    )
+    members, counted, warnings = {}, [], []
+    for value in yolo(source, OPTIONS):
+        match value:
+            case Member():  # written before the next value is asked for, as the archive does it
+                members[value.path] = b"".join(c for c in value.chunks if isinstance(c, bytes)).decode()
+            case Tick():
+                counted.append(value.item)
+            case Warn():
+                warnings.append(value.sentence)
+    return members, counted, warnings
 
 
 def objects(*polygons: Polygon) -> Annotation:
