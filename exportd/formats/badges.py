@@ -16,7 +16,7 @@ import shapely
 from numpy.typing import NDArray
 
 from exportd.core.dataset import Points, Polygon
-from exportd.core.geometry import Floats, Regions, Rings, Shapes, boxes, polygonal, shapes
+from exportd.core.geometry import Floats, Regions, Rings, Shapes, boxes, polygonal, shapes, starts_of
 from exportd.formats.drawing import CAP_HEIGHT
 
 LEGIBLE = 9.0
@@ -45,6 +45,9 @@ MAX_CELLS = 1 << 22
 
 FAR = 1e6
 """Cells from the map that a line's vertex may lie: beyond it, fixed-point numbers overflow."""
+
+MAX_VERTICES = 1000
+"""Of a ring whose middle is looked for."""
 
 MAX_INSIDE = 200
 """Smaller objects that a number avoids."""
@@ -88,13 +91,14 @@ def place_numbers(polygons: Sequence[Polygon], digit_width: float, font_size: fl
     spots = _Spots(np.full((len(polygons), 2), np.nan), np.full(len(polygons), np.nan))
     for start in range(0, len(polygons), BATCH):
         rows = np.arange(start, min(start + BATCH, len(polygons)))
-        regions[rows] = _regions([polygons[i] for i in rows], paper)
+        regions[rows] = _regions(polygons[start : start + BATCH], paper)
         _find(regions, rows, spots)
         yield b""
-    yield from _off_smaller(regions, spots)
     widths = np.array([digit_width * len(str(polygon.number)) for polygon in polygons])
-    sizes = _sizes(spots.radii, widths, font_size)
     least = min(LEGIBLE, font_size)
+    roomy = _sizes(spots.radii, widths, font_size) >= OVERFLOW * least
+    yield from _off_smaller(regions, spots, roomy)
+    sizes = _sizes(spots.radii, widths, font_size)
     beside = sizes < OVERFLOW * least
     extents = boxes(Rings.of([polygon.points for polygon in polygons]))
     badges: list[Badge] = []
@@ -126,14 +130,22 @@ def _sizes(radii: Floats, widths: Floats, font_size: float) -> Floats:
 def _regions(polygons: Sequence[Polygon], paper: Paper) -> Shapes:
     """Of each polygon what is in the picture, without its holes."""
     rings = Regions.of(polygons)
-    found = shapes(rings.outer)
-    holes = shapes(rings.holes)
+    found = shapes(_coarse(rings.outer))
+    holes = shapes(_coarse(rings.holes))
     for i in np.unique(rings.owner).tolist():
         found[i] = shapely.difference(found[i], shapely.union_all(holes[rings.owner == i]))
     extents = boxes(rings.outer)
     outside = (extents[:, :2] < 0).any(axis=1) | (extents[:, 2:] > (paper.width, paper.height)).any(axis=1)
     found[outside] = shapely.intersection(found[outside], shapely.box(0, 0, paper.width, paper.height))
     return found
+
+
+def _coarse(rings: Rings) -> Rings:
+    """Rings of very many vertices with some of them: quick, and good enough to find the middle."""
+    every = -(-rings.counts // MAX_VERTICES)
+    place = np.arange(len(rings.points)) - np.repeat(rings.starts, rings.counts)
+    keep = place % np.repeat(every, rings.counts) == 0
+    return Rings(rings.points[keep], starts_of(-(-rings.counts // every)))
 
 
 def _find(regions: Shapes, rows: NDArray[np.intp], spots: _Spots) -> None:
@@ -153,12 +165,19 @@ def _find(regions: Shapes, rows: NDArray[np.intp], spots: _Spots) -> None:
     spots.radii[rows] = radii
 
 
-def _off_smaller(regions: Shapes, spots: _Spots) -> Iterator[bytes]:
-    """Moves spots that lie on a smaller object, as that of a spheroid on its core, to what is left of their own."""
+def _off_smaller(regions: Shapes, spots: _Spots, roomy: NDArray[np.bool_]) -> Iterator[bytes]:
+    """Moves spots that lie on a smaller object, as that of a spheroid on its core, to what is left of their own.
+
+    Only those of `roomy` objects, which have their number in them.
+    """
     shown = np.flatnonzero(np.isfinite(spots.radii))
     area = shapely.area(regions)
     tree = shapely.STRtree(regions[shown])
-    which, on = shown[tree.query(shapely.points(spots.centres[shown]), predicate="intersects")]
+    yield b""
+    large = np.flatnonzero(roomy)
+    pairs = tree.query(shapely.points(spots.centres[large]), predicate="intersects")
+    which, on = large[pairs[0]], shown[pairs[1]]
+    yield b""
     for i in np.unique(which[area[on] < area[which]]).tolist():
         others = shown[tree.query(regions[i], predicate="intersects")]
         others = others[area[others] < area[i]]
@@ -202,20 +221,28 @@ class Paper:
 
     def beside(self, text: str, width: float, size: float, extent: tuple[float, ...]) -> Badge:
         """A badge near an object, where the least is taken; the nearest of equals. Marks it."""
-        left, top, right, bottom = extent
-        middle = (left + right) / 2, (top + bottom) / 2
-        best, least = None, np.inf
+        first = self.keep(Badge(text, *next(_around(extent, width, size, far=False)), size, width))
+        best, least = first, self._taken_by(first)
         for far in (False, True):
-            for x, y in _around(extent, width, size, far):
-                badge = self.keep(Badge(text, x, y, size, width, middle if far else None))
-                taken = np.count_nonzero(self._cells(*badge.box))
-                if taken < least:
+            target = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2) if far else None
+            for x, y in _around(extent, first.width, first.size, far):
+                if least == 0:
+                    break
+                badge = self._inside(Badge(text, x, y, first.size, first.width, target))
+                taken = self._taken_by(badge)
+                if taken == 0 or (taken < least and not far):  # far off only where it helps: the line hides things, too
                     best, least = badge, taken
-            if best is not None and least == 0:
-                break
-        assert best is not None  # noqa: S101 - there always is a first
         self.mark(*best.box)
         return best
+
+    def _inside(self, badge: Badge) -> Badge:
+        left, top, right, bottom = badge.box
+        if left >= 0 and top >= 0 and right <= self.width and bottom <= self.height:
+            return badge
+        return self.keep(badge)
+
+    def _taken_by(self, badge: Badge) -> int:
+        return int(np.count_nonzero(self._cells(*badge.box)))
 
     def _cells(self, left: float, top: float, right: float, bottom: float) -> NDArray[np.uint8]:
         cell = self._cell

@@ -57,11 +57,11 @@ class Display:
 
     @property
     def width(self) -> int:
-        return self.pixels.shape[1]
+        return int(self.pixels.shape[1])
 
     @property
     def height(self) -> int:
-        return self.pixels.shape[0]
+        return int(self.pixels.shape[0])
 
     def band(self, top: int, bottom: int) -> Rgb:
         """Rows `top` to `bottom` (not included); contiguous."""
@@ -118,4 +118,5 @@ def _opacity(alpha: Pixels) -> NDArray[np.float32]:
 
 
 def _over_white(colours: NDArray[np.uint8], opacity: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(WHITE - (WHITE - colours.astype(np.float32)) * opacity).astype(np.uint8)
+    blended: NDArray[np.float32] = WHITE - (WHITE - colours.astype(np.float32)) * opacity
+    return np.rint(blended).astype(np.uint8)

@@ -19,8 +19,8 @@ def labels(project_type: str, lines: Sequence[Polyline]) -> list[str]:
 
     Microtubules are MT1, MT2, ... in the order in which their instances occur in the image, and each line without
     instance is one of its own. The numbers begin anew in each image: what follows an object through the frames of a video
-    is its instance or track id, which tables show beside the label. In other projects the label is the instance's id, else the line's
-    name.
+    is its instance or track id, which tables show beside the label. In other projects the label is this id, else the
+    line's name.
     """
     if project_type != MICROTUBULES:
         return [instance_of(line) or line.name or "" for line in lines]
