@@ -25,13 +25,20 @@ from exportd.core.geometry import Floats, Indices, Regions, Rings, boxes, region
 from exportd.core.options import ExportOptions
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
+from exportd.formats.raster import Mask, Span, mask, pixels
 from exportd.formats.rle import run_lengths
-from exportd.formats.streaming import Losses, size_of
+from exportd.formats.streaming import Losses, batches, size_of
 
 FOLDER = "annotations/labels/"
 
 STRIP_PIXELS = 1 << 20
 """Of a strip, about; painted, packed and coloured in some milliseconds each."""
+
+SMALL = 1 << 13
+"""Pixels of the box, and columns times vertices: what an object may take at most to be painted with others."""
+
+BATCH = 100
+"""Small objects that are painted at once: 10 times as fast as one by one."""
 
 LEVEL = 1
 """Of isal's 0 to 3: labels pack about 100 to 1 at any of them."""
@@ -41,9 +48,7 @@ GOLDEN = (5**0.5 - 1) / 2
 
 Labels: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 Colours: TypeAlias = NDArray[np.uint8]
-Mask: TypeAlias = NDArray[np.bool_]
-Span: TypeAlias = tuple[int, int]
-"""Begin and end, exclusive."""
+Ranks: TypeAlias = NDArray[np.int32]
 
 
 def labels(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick | Warn, None, None]:
@@ -96,13 +101,11 @@ class _Picture:
         self.hidden = 0
         """Polygons that have no pixel; known when the labels are done."""
 
-    def tiff(self) -> Iterator[bytes]:
+    def tiff(self) -> Generator[bytes, None, None]:
         """The file, in one chunk at the end, as its directory tells where each strip is; until then empty chunks."""
         seen = np.zeros(self._canvas.greatest + 1, bool)
         for top in range(0, self._height, self._rows):
-            strip = np.zeros((min(self._rows, self._height - top), self._width), self._canvas.dtype)
-            for _ in self._canvas.paint(strip, top):
-                yield b""
+            strip = yield from self._canvas.painted(top, min(self._rows, self._height - top))
             seen[strip.ravel()] = True
             self._strips.append(isal_zlib.compress(strip, LEVEL))
             yield b""
@@ -137,43 +140,55 @@ class _Picture:
 
 
 class _Canvas:
-    """The polygons of one image in the order in which they are painted, largest first; of equals the one that comes first."""
+    """The polygons of one image by rank: the largest has rank 1, and of those at a pixel the highest rank is on top."""
 
     def __init__(self, polygons: Sequence[Polygon], width: int, height: int) -> None:
         order = np.argsort(-region_areas(Regions.of(polygons)), kind="stable").tolist()
         self._polygons = [polygons[i] for i in order]
         self._size = width, height
         extents = boxes(Rings.of([polygon.points for polygon in self._polygons]))
-        low, high = np.floor(extents[:, :2]), np.ceil(extents[:, 2:])
-        self._low = np.clip(low, 0, self._size).astype(np.intp)
-        self._high = np.clip(high, 0, self._size).astype(np.intp)
+        self._low = np.clip(np.floor(extents[:, :2]), 0, self._size).astype(np.intp)
+        self._high = np.clip(np.ceil(extents[:, 2:]), 0, self._size).astype(np.intp)
+        self._small = self._are_small()
         self.numbers = np.array([polygon.number for polygon in self._polygons], np.intp)
         self.greatest = int(self.numbers.max(initial=0))
-        self.dtype = np.dtype(np.uint16 if self.greatest <= np.iinfo(np.uint16).max else np.uint32).newbyteorder("<")
+        self.dtype = np.dtype("<u2" if self.greatest <= np.iinfo(np.uint16).max else "<u4")
+        self._by_rank = np.concatenate([[0], self.numbers]).astype(self.dtype)
 
-    def paint(self, strip: Labels, top: int) -> Iterator[None]:
-        """Paints what lies in the rows from `top` on; stops after each object."""
-        first = np.maximum(self._low[:, 1], top)
-        last = np.minimum(self._high[:, 1], top + len(strip))
-        for i in np.flatnonzero((first < last) & (self._low[:, 0] < self._high[:, 0])).tolist():
-            polygon, columns, rows = self._polygons[i], (self._low[i, 0], self._high[i, 0]), (first[i], last[i])
-            runs = run_lengths(polygon.points, polygon.holes, *self._size)
-            inside = mask(np.cumsum(runs), self._size[1], columns, rows)
-            strip[rows[0] - top : rows[1] - top, columns[0] : columns[1]][inside] = polygon.number
-            yield
+    def _are_small(self) -> Mask:
+        """Those that are painted many at once: without holes, and of few pixels and crossings of edges and columns."""
+        vertices = np.array([len(polygon.points) for polygon in self._polygons], np.intp)
+        filled = np.array([not polygon.holes for polygon in self._polygons], bool)
+        columns, rows = (self._high - self._low).T
+        small: Mask = filled & (columns * (rows + vertices) <= SMALL)
+        return small
 
+    def painted(self, top: int, rows: int) -> Generator[bytes, None, Labels]:
+        """The labels of the rows from `top` on; an empty chunk after each large object and each batch of small ones."""
+        ranks = np.zeros((rows, self._size[0]), np.int32)
+        first, last = np.maximum(self._low[:, 1], top), np.minimum(self._high[:, 1], top + rows)
+        here = (first < last) & (self._low[:, 0] < self._high[:, 0])
+        for i in np.flatnonzero(here & ~self._small).tolist():
+            self._paint_one(ranks, top, i, (first[i], last[i]))
+            yield b""
+        for many in batches(np.flatnonzero(here & self._small).tolist(), BATCH):
+            self._paint_many(ranks, top, np.array(many))
+            yield b""
+        return self._by_rank.take(ranks)
 
-def mask(changes: Indices, height: int, columns: Span, rows: Span) -> Mask:
-    """Part of a raster that changes at these places of its column-major order; shape (rows, columns).
+    def _paint_one(self, ranks: Ranks, top: int, i: int, rows: Span) -> None:
+        polygon, columns = self._polygons[i], (self._low[i, 0], self._high[i, 0])
+        runs = run_lengths(polygon.points, polygon.holes, *self._size)
+        inside = mask(np.cumsum(runs), self._size[1], columns, rows)
+        part = ranks[rows[0] - top : rows[1] - top, columns[0] : columns[1]]
+        np.maximum(part, i + 1, out=part, where=inside)
 
-    The raster is `height` pixels high and is never made as a whole.
-    """
-    found = np.zeros((rows[1] - rows[0], columns[1] - columns[0]), np.uint8)
-    found[0] = np.searchsorted(changes, np.arange(*columns) * height + rows[0], side="right") % 2
-    column, row = np.divmod(changes, height)
-    within = (row > rows[0]) & (row < rows[1])
-    found[row[within] - rows[0], column[within] - columns[0]] = 1
-    return np.bitwise_xor.accumulate(found, axis=0).view(bool)
+    def _paint_many(self, ranks: Ranks, top: int, which: Indices) -> None:
+        place, owner = pixels(Rings.of([self._polygons[i].points for i in which]), *self._size)
+        column, row = np.divmod(place, self._size[1])
+        within = (row >= top) & (row < top + len(ranks))
+        at = (row[within] - top) * self._size[0] + column[within]
+        np.maximum.at(ranks.reshape(-1), at, which[owner[within]].astype(np.int32) + 1)
 
 
 def colours(greatest: int) -> Colours:
