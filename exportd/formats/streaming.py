@@ -19,11 +19,14 @@ MAX_NAMED = 10
 
 
 def chunked(parts: Iterable[bytes | Tick | Warn]) -> Iterator[bytes | Tick | Warn]:
-    """The bytes joined to chunks of at least `CHUNK_BYTES`, the last one shorter; other values keep their order."""
+    """The bytes joined to chunks of at least `CHUNK_BYTES`, the last one shorter; other values keep their order.
+
+    Empty bytes pass at once: they are a place to look for a cancel.
+    """
     pending: list[bytes] = []
     size = 0
     for part in parts:
-        if not isinstance(part, bytes):
+        if not (isinstance(part, bytes) and part):
             yield part
             continue
         pending.append(part)
@@ -59,6 +62,8 @@ class Losses:
         """Objects of which nothing is inside of the image."""
         self.parted = 0
         """Objects in several pieces of which only the largest is there."""
+        self.covered = 0
+        """Objects of which their holes leave nothing."""
 
     def sizeless(self, image: Image) -> None:
         """The image is left out because its size is unknown."""
@@ -78,6 +83,8 @@ class Losses:
             yield self._warn(self.outside, "polygon is", "polygons are", "left out: nothing is left inside the image")
         if self.parted:
             yield self._warn(self.parted, "polygon is", "polygons are", "cut to the largest of several pieces")
+        if self.covered:
+            yield self._warn(self.covered, "polygon is", "polygons are", "left out: its holes cover all of it")
 
     def _warn(self, count: int, one: str, several: str, what: str) -> Warn:
         return Warn(f"{self._format}: {count} {one if count == 1 else several} {what}.")
