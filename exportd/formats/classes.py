@@ -8,23 +8,25 @@ from exportd.core.dataset import Polygon
 
 
 class ObjectClass(NamedTuple):
-    """A class of objects and the class that it is a part or kind of."""
+    """A class of objects, the class that it is a part or kind of, and the colour that programs show it in."""
 
     name: str
     supercategory: str
+    colour: tuple[int, int, int]
+    """Red, green, blue, 0 to 255; those of one kind of project are told apart with any colour vision (Okabe and Ito)."""
 
 
 CLASSES: tuple[ObjectClass, ...] = (
-    ObjectClass("object", "object"),
-    ObjectClass("core", "spheroid"),
-    ObjectClass("head", "sperm"),
-    ObjectClass("midpiece", "sperm"),
-    ObjectClass("tail", "sperm"),
-    ObjectClass("spheroid", "spheroid"),
-    ObjectClass("wound", "wound"),
-    ObjectClass("sperm", "sperm"),
-    ObjectClass("microcapsule", "microcapsule"),
-    ObjectClass("microtubule", "microtubule"),
+    ObjectClass("object", "object", (230, 159, 0)),
+    ObjectClass("core", "spheroid", (213, 94, 0)),
+    ObjectClass("head", "sperm", (0, 114, 178)),
+    ObjectClass("midpiece", "sperm", (240, 228, 66)),
+    ObjectClass("tail", "sperm", (0, 158, 115)),
+    ObjectClass("spheroid", "spheroid", (86, 180, 233)),
+    ObjectClass("wound", "wound", (204, 121, 167)),
+    ObjectClass("sperm", "sperm", (230, 159, 0)),
+    ObjectClass("microcapsule", "microcapsule", (0, 158, 115)),
+    ObjectClass("microtubule", "microtubule", (86, 180, 233)),
 )
 
 _INDEX = {row.name: index for index, row in enumerate(CLASSES)}

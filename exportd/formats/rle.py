@@ -9,6 +9,7 @@ background (0 if the first pixel is foreground), and for the compressed string t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,37 @@ def compressed(runs: Indices) -> str:
         if not going.any():
             break
     return characters[characters > 0].tobytes().decode("ascii")
+
+
+class Window(NamedTuple):
+    """Runs of a raster's bounding box, row by row, beginning with background."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    runs: Indices
+
+
+def window(runs: Indices, height: int) -> Window | None:
+    """The same pixels as `run_lengths` found in an image of this height, row by row in their box; None without any.
+
+    A pixel begins or ends a run of its row where it differs from the one on its left: that is where the places at which
+    the columns change and the same places a column further on do not cancel out.
+    """
+    changes = np.cumsum(runs)[: len(runs) // 2 * 2]
+    if not len(changes):
+        return None
+    begins, ends = _odd(np.concatenate([changes, changes + height])).reshape(-1, 2).T
+    counts = ends - begins
+    places = np.repeat(begins - starts_of(counts), counts) + np.arange(counts.sum())
+    column, row = np.divmod(places, height)
+    left, top = int(column.min()), int(row.min())
+    width, rows = int(column.max()) - left, int(row.max()) - top + 1
+    # What ends with one row and begins again with the next is one run.
+    bounds = _odd((row - top) * width + column - left)
+    found = np.diff(np.concatenate([[0], bounds, [width * rows]]))
+    return Window(left, top, width, rows, found if found[-1] else found[:-1])
 
 
 def _changes(ring: Points, width: int, height: int) -> Indices:

@@ -62,6 +62,8 @@ class Losses:
         """Objects of which nothing is inside of the image."""
         self.parted = 0
         """Objects in several pieces of which only the largest is there."""
+        self.covered = 0
+        """Objects of which their holes leave nothing."""
 
     def sizeless(self, image: Image) -> None:
         """The image is left out because its size is unknown."""
@@ -81,6 +83,8 @@ class Losses:
             yield self._warn(self.outside, "polygon is", "polygons are", "left out: nothing is left inside the image")
         if self.parted:
             yield self._warn(self.parted, "polygon is", "polygons are", "cut to the largest of several pieces")
+        if self.covered:
+            yield self._warn(self.covered, "polygon is", "polygons are", "left out: its holes cover all of it")
 
     def _warn(self, count: int, one: str, several: str, what: str) -> Warn:
         return Warn(f"{self._format}: {count} {one if count == 1 else several} {what}.")
