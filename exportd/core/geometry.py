@@ -66,24 +66,24 @@ def starts_of(counts: Indices) -> Indices:
     return np.cumsum(counts) - counts
 
 
-def _sums(values: Floats, rings: Rings) -> Floats:
+def sums(values: Floats, rings: Rings) -> Floats:
     """Sum over the rows of each ring."""
     return np.add.reduceat(values, rings.starts, axis=0) if len(rings.starts) else values[:0]
 
 
-def _local(rings: Rings) -> tuple[Floats, Floats]:
+def edges(rings: Rings) -> tuple[Floats, Floats]:
     """Begin and end of each edge from the ring's own first vertex: products of far away coordinates lose digits."""
     origin = np.repeat(rings.points[rings.starts], rings.counts, axis=0)
     return rings.points - origin, rings.next_points() - origin
 
 
-def _cross(a: Floats, b: Floats) -> Floats:
+def cross_product(a: Floats, b: Floats) -> Floats:
     return a[:, 0] * b[:, 1] - b[:, 0] * a[:, 1]
 
 
 def signed_areas(rings: Rings) -> Floats:
     """Shoelace formula: positive where the ring runs clockwise on the screen (y points down)."""
-    return _sums(_cross(*_local(rings)), rings) / 2
+    return sums(cross_product(*edges(rings)), rings) / 2
 
 
 def areas(rings: Rings) -> Floats:
@@ -94,14 +94,14 @@ def areas(rings: Rings) -> Floats:
 def perimeters(rings: Rings) -> Floats:
     """Lengths of the closed rings."""
     steps = rings.next_points() - rings.points
-    return _sums(np.hypot(steps[:, 0], steps[:, 1]), rings)
+    return sums(np.hypot(steps[:, 0], steps[:, 1]), rings)
 
 
 def lengths(lines: Rings) -> Floats:
     """Lengths of open lines: the way back from the last vertex to the first does not count."""
     steps = lines.next_points() - lines.points
     steps[lines.ends] = 0
-    return _sums(np.hypot(steps[:, 0], steps[:, 1]), lines)
+    return sums(np.hypot(steps[:, 0], steps[:, 1]), lines)
 
 
 def boxes(rings: Rings) -> Floats:
@@ -118,10 +118,10 @@ def first_moments(rings: Rings) -> Floats:
 
     With edges from a to b: the sum of (a + b) (a x b) / 6, plus area times origin for the shift.
     """
-    a, b = _local(rings)
-    cross = _cross(a, b)
-    signed = _sums(cross, rings) / 2
-    local = _sums((a + b) * cross[:, None], rings) / 6
+    a, b = edges(rings)
+    cross = cross_product(a, b)
+    signed = sums(cross, rings) / 2
+    local = sums((a + b) * cross[:, None], rings) / 6
     sign = np.where(signed < 0, -1.0, 1.0)
     moments: Floats = (local + rings.points[rings.starts] * signed[:, None]) * sign[:, None]
     return moments

@@ -1,0 +1,37 @@
+"""The pixels of an object by the rule of its COCO mask, some at a time: an object may have a hundred million."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from exportd.core.dataset import Polygon
+from exportd.core.geometry import Indices, starts_of
+from exportd.formats.rle import run_lengths
+
+STEP = 1 << 16
+"""Pixels in one step; bounds memory and the time between two looks for a cancel."""
+
+
+class ObjectPixels:
+    """The pixels of one polygon without its holes, cut at the edge of the image; held as runs."""
+
+    def __init__(self, polygon: Polygon, width: int, height: int) -> None:
+        runs = run_lengths(polygon.points, polygon.holes, width, height)
+        bounds = np.cumsum(runs)[: len(runs) // 2 * 2].reshape(-1, 2)  # column by column: first pixel, first one after
+        lengths = bounds[:, 1] - bounds[:, 0]
+        self._begins, self._before, self._height = bounds[:, 0], starts_of(lengths), height
+        self.count = int(lengths.sum())
+
+    def part(self, begin: int, end: int) -> tuple[Indices, Indices]:
+        """Rows and columns from the `begin`-th pixel up to the `end`-th, exclusive."""
+        wanted = np.arange(begin, min(end, self.count))
+        run = np.searchsorted(self._before, wanted, side="right") - 1
+        columns, rows = np.divmod(self._begins[run] + wanted - self._before[run], self._height)
+        return rows, columns
+
+    def steps(self) -> Iterator[tuple[Indices, Indices]]:
+        """All of them, at most `STEP` at a time."""
+        for begin in range(0, self.count, STEP):
+            yield self.part(begin, begin + STEP)
