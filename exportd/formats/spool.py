@@ -53,11 +53,12 @@ class Spool:
         """Raises ValueError when columns are missing, of unequal length, or the table has been read already."""
         self._files[block.table.file].append(block)
 
-    def fill(self, blocks: Iterable[Block | Tick | Warn]) -> Generator[Tick | Warn, None, None]:
-        """Takes the blocks and passes on what is among them."""
+    def fill(self, blocks: Iterable[Block | Tick | Warn]) -> Generator[bytes | Tick | Warn, None, None]:
+        """Takes the blocks and passes on what is among them; for each block an empty chunk, to look for a cancel."""
         for value in blocks:
             if isinstance(value, Block):
                 self.append(value)
+                yield b""
             else:
                 yield value
 
@@ -75,12 +76,13 @@ class Spool:
 
     def batches(self, table: Table, rows: int = BATCH_ROWS) -> Generator[pa.RecordBatch, None, None]:
         """All rows in order, at most so many at a time; a row group at a time is in memory."""
-        with pq.ParquetFile(self.path(table)) as file:
+        # Buffered ahead, all row groups would be in memory with the first batch.
+        with pq.ParquetFile(self.path(table), pre_buffer=False) as file:
             yield from file.iter_batches(rows, use_threads=False)
 
     def numbers(self, table: Table, column: Column) -> NDArray[np.float64]:
         """One column of INTEGER or NUMBER, NaN where there is no value; 8 bytes a row."""
-        with pq.ParquetFile(self.path(table)) as file:
+        with pq.ParquetFile(self.path(table), pre_buffer=False) as file:
             found = file.reader.read_column(table.columns.index(column))
         return np.asarray(found.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 

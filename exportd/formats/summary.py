@@ -59,7 +59,7 @@ def statistics(values: NDArray[np.float64]) -> tuple[int | float | None, ...]:
     if not count:
         return (0, *[None] * 7)
     with np.errstate(over="ignore", invalid="ignore"):  # what overflows does not exist
-        first, median, third = np.quantile(found, (0.25, 0.5, 0.75)).tolist()
-        spread = float(found.std(ddof=1)) if count > 1 else None
         mean = float(found.mean())
+        spread = float(found.std(ddof=1)) if count > 1 else None
+        first, median, third = np.quantile(found, (0.25, 0.5, 0.75), overwrite_input=True).tolist()
     return count, mean, spread, median, first, third, float(found.min()), float(found.max())

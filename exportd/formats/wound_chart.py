@@ -41,7 +41,7 @@ Floats = NDArray[np.float64]
 
 
 def wound_chart(spool: Spool) -> Iterator[Member]:
-    """One picture, where there is a table of the time series with rows."""
+    """One picture, where there is a table of the time series."""
     for table in spool.tables:
         if table.file == TIME_SERIES and {ORDER, AREA} <= {column.header for column in table.columns}:
             yield Member(PATH, _picture(spool, table), "image/png", compress=False)
