@@ -15,7 +15,8 @@ from exportd.core.dataset import Image
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions
 from exportd.errors import SourceChanged, UnreadableImage
-from exportd.formats.documentation import documentation
+from exportd.formats.croissant import croissant
+from exportd.formats.documentation import Written, documentation
 from exportd.formats.manifest import export_report, manifest, sums
 from exportd.formats.member import Exporter, Member, Tick, Warn
 from exportd.formats.table import FORMATS, FormatRow, unavailable
@@ -153,8 +154,9 @@ class _Attempt:
         """What describes the rest, each made when all before it is written: warnings may come up to the last."""
         options = self._job.options
         if options.include_documentation:
-            rows = [row for row, _ in self._exporters()]
-            yield lambda: documentation(dataset, options, rows, self._all_warnings(dataset))
+            written = Written([row for row, _ in self._exporters()])
+            yield lambda: documentation(dataset, options, written, self._all_warnings(dataset))
+            yield lambda: _each(croissant(dataset, self._writer.entries, written.tables))
         yield lambda: _each(export_report(dataset, self._all_warnings(dataset)))
         yield lambda: _each(manifest(self._writer.entries), sums(self._writer.entries))
 
