@@ -11,13 +11,21 @@ PACKAGE = Path(__file__).resolve().parents[1] / "exportd"
 LAYERS = {
     0: {"errors", "settings", "logs", "__init__"},
     1: {"core", "tokens"},
-    2: {"formats", "store"},
+    2: {"formats", "store", "verifying"},
     3: {"jobs"},
     4: {"web", "client"},
     5: {"daemon"},
     6: {"cli", "__main__"},
 }
-STRANGERS = [("formats", "store"), ("store", "formats"), ("web", "client"), ("client", "web"), ("client", "jobs")]
+STRANGERS = [
+    ("formats", "store"),
+    ("store", "formats"),
+    ("verifying", "formats"),
+    ("formats", "verifying"),
+    ("web", "client"),
+    ("client", "web"),
+    ("client", "jobs"),
+]
 NOT_IN_CORE = {
     "trio", "quart", "quart_trio", "hypercorn", "httpx", "sqlite3", "sqlalchemy", "socket", "subprocess", "pathlib",
     "os", "shutil", "tempfile", "time", "io",

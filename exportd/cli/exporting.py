@@ -58,6 +58,7 @@ _OUTPUT = click.option(
     type=metrics_format,
     help="Metrics as excel, csv, json or parquet; repeat it for more.",
 )
+@click.option("--intensity", is_flag=True, help="With --metrics: intensities of each object from the raw pixels.")
 @click.option("--originals/--no-originals", default=True, show_default=True, help="The image files themselves.")
 @click.option("--visualizations", is_flag=True, help="Images with the polygons drawn over them.")
 @click.option("--documentation", is_flag=True, help="What is in the archive, for people.")
@@ -72,6 +73,7 @@ def export(
     output: Path | None,
     formats: tuple[str, ...],
     metrics: tuple[str, ...],
+    intensity: bool,
     originals: bool,
     visualizations: bool,
     documentation: bool,
@@ -88,7 +90,7 @@ def export(
     \b
     exportd export 5b0c... -o project.zip
     exportd export 5b0c... --format coco --format yolo --no-originals
-    exportd export 5b0c... --metrics excel --scale 0.325 --url https://exports.example.org
+    exportd export 5b0c... --metrics excel --intensity --scale 0.325 --url https://exports.example.org
     """
     import trio
 
@@ -100,6 +102,7 @@ def export(
         "includeDocumentation": documentation,
         "annotationFormats": list(formats),
         "metricsFormats": list(metrics),
+        "intensityMetrics": intensity,
     }
     if scale is not None:
         chosen["pixelToMicrometerScale"] = scale
@@ -139,7 +142,7 @@ async def _by_daemon(where: Where, order: Order, named: bool, output: Path | Non
     async with where.client(project_id=order.project_id) as client:
         if not named:
             table = await client.formats()
-            order = order.with_formats([row["id"] for row in table["annotations"] if row.get("available", True)])
+            order = order.with_formats([row["id"] for row in table["annotations"]])
         return await run(Remote(client, order), output)
 
 
@@ -156,7 +159,7 @@ async def _in_process(where: Where, order: Order, named: bool, output: Path | No
         settings = settings.model_copy(update={"log_level": "warning"})
     logs.configure(settings)
     if not named:
-        order = order.with_formats([row.id for row in FORMATS if row.exporter is not None])
+        order = order.with_formats([row.id for row in FORMATS])
     user = users.choose(settings, where.user, order.project_id, None)
     async with open_service(settings) as service:
         return await run(Local(service, user, order), output)

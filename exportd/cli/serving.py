@@ -119,9 +119,10 @@ async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[
 
     options = {
         "includeOriginalImages": True,
+        "includeVisualizations": True,
         "includeDocumentation": True,
-        "annotationFormats": [row.id for row in FORMATS if row.exporter is not None],
-        "metricsFormats": [row.id for row in METRICS if row.exporter is not None],
+        "annotationFormats": [row.id for row in FORMATS],
+        "metricsFormats": [row.id for row in METRICS],
     }
     async with Client(url, token) as client:
         return await run(Remote(client, Order(project_id, options)), target)

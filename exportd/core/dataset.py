@@ -113,11 +113,22 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Repair:
+    """An image whose polygons were not all usable as they stand, and what was done about it, a sentence each."""
+
+    image_id: str
+    original_name: str
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Notes:
     """What the export report tells besides the members."""
 
     skipped: tuple[Skipped, ...] = ()
     warnings: tuple[str, ...] = ()
+    repaired: tuple[Repair, ...] = field(default=(), kw_only=True)
+    """In the order of the archive; each sentence stands among `warnings` too, behind the image's name."""
     newest_change: datetime | None = None
 
 

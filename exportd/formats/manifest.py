@@ -10,6 +10,7 @@ import exportd
 from exportd.core.dataset import Dataset
 from exportd.core.job import wire_time
 from exportd.formats.member import Member
+from exportd.formats.versions import versions
 from exportd.formats.zipping import Entry
 
 MANIFEST_VERSION = 1
@@ -49,13 +50,18 @@ def _sum_line(entry: Entry) -> bytes:
 
 
 def export_report(dataset: Dataset, warnings: Sequence[str]) -> Member:
-    """`export_report.json`: what was skipped, renamed or warned of, versions, and the newest change in the project."""
+    """`export_report.json`: what was skipped, repaired, renamed or warned of, versions, the project's newest change."""
     report = {
         "version": MANIFEST_VERSION,
         "exportd": exportd.__version__,
+        "versions": versions(),
         "newestChange": wire_time(dataset.notes.newest_change),
         "skipped": [
             {"imageId": s.image_id, "originalName": s.original_name, "reason": s.reason} for s in dataset.notes.skipped
+        ],
+        "repaired": [
+            {"imageId": r.image_id, "originalName": r.original_name, "sentences": list(r.sentences)}
+            for r in dataset.notes.repaired
         ],
         "renamed": [
             {"imageId": image.id, "originalName": image.original_name, "name": image.name}

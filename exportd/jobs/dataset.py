@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Skipped
+from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Repair, Skipped
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.errors import SourceError, UnreadableImage
@@ -55,10 +55,13 @@ class ProjectDataset:
     @property
     def notes(self) -> Notes:
         """What is known by now; complete when the annotations have been walked once."""
-        about_polygons = tuple(
-            f"{image.original_name}: {warning}" for image in self.images for warning in self._warned.get(image.id, ())
+        repaired = tuple(
+            Repair(image.id, image.original_name, self._warned[image.id])
+            for image in self.images
+            if image.id in self._warned
         )
-        return replace(self._notes, warnings=self._notes.warnings + about_polygons)
+        about_polygons = tuple(f"{repair.original_name}: {said}" for repair in repaired for said in repair.sentences)
+        return replace(self._notes, warnings=self._notes.warnings + about_polygons, repaired=repaired)
 
     def path(self, image: Image) -> str:
         """Where the original is, relative to the uploads directory."""

@@ -13,12 +13,15 @@ import trio
 
 from exportd.core.dataset import Image
 from exportd.core.job import Job
-from exportd.core.options import ExportOptions
 from exportd.errors import SourceChanged, UnreadableImage
-from exportd.formats.documentation import documentation
+from exportd.formats.croissant import croissant
+from exportd.formats.documentation import CHART, Written, documentation
 from exportd.formats.manifest import export_report, manifest, sums
-from exportd.formats.member import Exporter, Member, Tick, Warn
-from exportd.formats.table import FORMATS, FormatRow, unavailable
+from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.metrics import metrics
+from exportd.formats.overlays import overlays
+from exportd.formats.profiles import tables
+from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
 from exportd.jobs.dataset import ProjectDataset, sizes, survey
 from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
 from exportd.jobs.reporter import Reporter
@@ -39,8 +42,10 @@ THREADS = 3
 """Worker threads of one job: a lane that reads, a lane that computes, the writer."""
 
 COPY_RATE = 400e6
-IMAGE_COST = 0.5e-3
-"""Rough bytes per second of copying and seconds per image of a text format: they only weigh progress."""
+"""Rough bytes per second of copying an original; it only weighs progress."""
+
+IMAGE_COSTS = {"images": 0.1e-3, "visualizations": 30e-3, "annotations": 2e-3, "metrics": 5e-3}
+"""Rough seconds per image of a stage, or of one format in it; they only weigh progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +70,7 @@ class Runner:
 
         Raises `SourceError` when nothing can be exported, `InsufficientSpace`, and OSError of the staging file. An image
         that becomes unreadable meanwhile costs a new beginning without it, so that all formats agree. A cancel stops
-        every thread at its next piece; the staging file is the caller's to remove.
+        every thread at its next piece; what is staged is the caller's to remove.
         """
         limiter = trio.CapacityLimiter(THREADS)
         unusable: dict[str, str] = {}
@@ -96,7 +101,7 @@ class _Attempt:
     ) -> None:
         self._catalogue, self._uploads = catalogue, uploads
         self._job, self._staged, self._reporter, self._limiter = job, staged, reporter, limiter
-        self._warnings: list[str] = list(unavailable(job.options))
+        self._warnings: list[str] = []
         self._writer = Writer(staged)
         self._pipeline = Pipeline(self._writer, limiter, self._count)
 
@@ -111,6 +116,7 @@ class _Attempt:
             unusable,
             trio.from_thread.check_cancelled,
         )
+        self._warnings.extend(unmet(self._job.options, dataset.project.type))
         lanes = self._lanes(dataset)
         last = len(lanes)
         self._reporter.plan(self._plan(dataset, lanes))
@@ -123,6 +129,7 @@ class _Attempt:
         self._reporter.phase("finalizing", "Putting the archive on the disk")
         self._reporter.count(last + 1, 1, None)
         sha256 = await self._thread(self._writer.finish)
+        await self._thread(self._staged.clear_scratch)
         return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
 
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
@@ -134,18 +141,24 @@ class _Attempt:
         lanes = []
         if options.include_original_images:
             lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
-        lanes += [Lane("annotations", partial(exporter, dataset, options)) for _, exporter in self._exporters()]
+        if options.include_visualizations:
+            lanes.append(Lane("visualizations", lambda: overlays(dataset, options)))
+        lanes += [Lane("annotations", partial(row.exporter, dataset, options)) for row in self._formats]
+        if options.metrics_formats:
+            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch())))
         return lanes
 
-    def _exporters(self) -> list[tuple[FormatRow, Exporter]]:
-        """The chosen formats that can be produced, in the fixed order."""
-        chosen = [row for row in FORMATS if row.id in self._job.options.annotation_formats]
-        return [(row, row.exporter) for row in chosen if row.exporter is not None]
+    @property
+    def _formats(self) -> list[FormatRow]:
+        """The chosen formats in the fixed order."""
+        return [row for row in FORMATS if row.id in self._job.options.annotation_formats]
 
     def _plan(self, dataset: ProjectDataset, lanes: list[Lane]) -> list[tuple[str, int, float]]:
         count = len(dataset.images)
-        weights = {"images": sizes(dataset.images) / COPY_RATE + count * IMAGE_COST / 4}
-        plan = [(lane.stage, count, weights.get(lane.stage, count * IMAGE_COST) + 1e-3) for lane in lanes]
+        copying = {"images": sizes(dataset.images) / COPY_RATE}
+        plan = [
+            (lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3) for lane in lanes
+        ]
         rest = sum(weight for _, _, weight in plan) / 50 + 1e-3
         return [*plan, ("documentation", count, rest), ("compression", 1, rest)]
 
@@ -153,10 +166,21 @@ class _Attempt:
         """What describes the rest, each made when all before it is written: warnings may come up to the last."""
         options = self._job.options
         if options.include_documentation:
-            rows = [row for row, _ in self._exporters()]
-            yield lambda: documentation(dataset, options, rows, self._all_warnings(dataset))
+            written = self._written(dataset)
+            yield lambda: documentation(dataset, options, written, self._all_warnings(dataset))
+            yield lambda: _each(croissant(dataset, self._writer.entries, written.tables))
         yield lambda: _each(export_report(dataset, self._all_warnings(dataset)))
         yield lambda: _each(manifest(self._writer.entries), sums(self._writer.entries))
+
+    def _written(self, dataset: ProjectDataset) -> Written:
+        options = self._job.options
+        return Written(
+            annotations=self._formats,
+            metrics=[row for row in METRICS if row.id in options.metrics_formats],
+            tables=tables(dataset.project.type, options) if options.metrics_formats else (),
+            visualizations=options.include_visualizations,
+            chart=any(entry.path == CHART for entry in self._writer.entries),
+        )
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*dataset.notes.warnings, *self._warnings]))
@@ -210,11 +234,3 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
-
-
-def nothing_to_produce(options: ExportOptions) -> bool:
-    """Whether none of what is chosen can be produced by this version."""
-    able = {row.id for row in FORMATS if row.exporter is not None}
-    return not (
-        options.include_original_images or options.include_documentation or able & set(options.annotation_formats)
-    )

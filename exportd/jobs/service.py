@@ -40,16 +40,16 @@ from exportd.errors import (
     ProjectForbidden,
     ShuttingDown,
 )
-from exportd.formats.table import unavailable
+from exportd.formats.table import unmet
 from exportd.jobs.hub import Feed, Hub
 from exportd.jobs.ledger import Ledger, open_ledger
 from exportd.jobs.recovery import recover
 from exportd.jobs.retention import Retention
-from exportd.jobs.runner import Runner, nothing_to_produce
+from exportd.jobs.runner import Runner
 from exportd.jobs.supervisor import Supervisor, open_supervisor
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, DataLock
-from exportd.store.catalogue import Catalogue, open_catalogue
+from exportd.store.catalogue import Catalogue, Totals, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
 
@@ -60,6 +60,12 @@ LISTED = 200
 
 TEXT_RATIO = 0.6
 """Bytes in the archive for a byte of polygon text and format, deflated; on the high side, it is an estimate of room."""
+
+OVERLAY_RATIO = 2.0
+"""Bytes of an overlay for a pixel: a noisy picture in colours has about one."""
+
+ROW_BYTES = 500
+"""Of a row of metrics, in whatever form."""
 
 MEMBER_BYTES = 700
 """Headers, directory and manifest for a member."""
@@ -327,10 +333,6 @@ class Service:
         )
 
     async def _estimate(self, project_id: str, options: ExportOptions) -> Estimate:
-        if nothing_to_produce(options):
-            raise InvalidRequest(
-                [Problem("options", "this version cannot produce anything of what is chosen; ask /api/export/formats")]
-            )
         if options.selected_image_ids is not None:
             unknown = await trio.to_thread.run_sync(
                 self.catalogue.unknown_images, project_id, options.selected_image_ids
@@ -342,14 +344,10 @@ class Service:
                         for i in unknown
                     ]
                 )
+        project = await trio.to_thread.run_sync(self.catalogue.project, project_id)
         totals = await trio.to_thread.run_sync(self.catalogue.totals, project_id, options.selected_image_ids)
-        texts = len(options.annotation_formats)
-        size = (
-            ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
-        )
-        if options.include_original_images:
-            size += totals.image_bytes
-        return Estimate(totals.images, totals.annotations, size, tuple(unavailable(options)))
+        warnings = tuple(unmet(options, project.type if project else ""))
+        return Estimate(totals.images, totals.annotations, _archive_bytes(options, totals), warnings)
 
     async def _check_space(self, estimate: Estimate) -> None:
         free = await trio.to_thread.run_sync(self._artifacts.free)
@@ -358,6 +356,18 @@ class Service:
             raise InsufficientSpace(
                 "There is not enough room for this export on the service's disk; choose less, or try again later."
             )
+
+
+def _archive_bytes(options: ExportOptions, totals: Totals) -> int:
+    """What the archive is likely to need at most."""
+    texts = len(options.annotation_formats)
+    size = ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
+    size += totals.annotations * ROW_BYTES * len(options.metrics_formats)
+    if options.include_original_images:
+        size += totals.image_bytes
+    if options.include_visualizations:
+        size += int(totals.pixels * OVERLAY_RATIO) + totals.images * MEMBER_BYTES
+    return size
 
 
 def _check_archive(job: Job, now: datetime) -> None:

@@ -107,7 +107,8 @@ class Staged:
             self._write_window()
 
     def rewind(self) -> None:
-        """Begins again from nothing."""
+        """Begins again from nothing, the scratch folder too."""
+        self.clear_scratch()
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._sha256 = hashlib.sha256()
@@ -144,7 +145,8 @@ class Staged:
         _remove(self._scratch)
 
     def unlink(self) -> None:
-        """Removes the file, under whichever of its names it has; again is fine. Quick, however large it is."""
+        """Removes the scratch folder, and the file under whichever of its names it has; again is fine."""
+        self.clear_scratch()
         self._path.unlink(missing_ok=True)
         self._target.unlink(missing_ok=True)
 

@@ -82,6 +82,7 @@ class Totals(NamedTuple):
     annotations: int
     """Polygons, polylines and holes; see `Catalogue.totals`."""
     image_bytes: int
+    pixels: int
     polygon_bytes: int
 
 
@@ -238,9 +239,10 @@ class Catalogue:
         Above `SAMPLE` images polygons are extrapolated from that many, spread evenly over the ids. An image without a
         size counts like the mean of the others.
         """
-        rows = dict(self._of_project(project_id, selected, (images.c.id, images.c.fileSize)))
-        sizes = [size for size in rows.values() if size is not None]
-        image_bytes = sum(sizes) * len(rows) // len(sizes) if sizes else 0
+        columns = (images.c.id, images.c.fileSize, images.c.width, images.c.height)
+        rows = {row[0]: row[1:] for row in self._of_project(project_id, selected, columns)}
+        image_bytes = _like_the_mean([size for size, _, _ in rows.values()])
+        pixels = _like_the_mean([width * height if width and height else None for _, width, height in rows.values()])
         ids = sorted(rows)
         sample = ids if len(ids) <= SAMPLE else [ids[i * len(ids) // SAMPLE] for i in range(SAMPLE)]
         annotations = polygon_bytes = 0
@@ -254,7 +256,7 @@ class Catalogue:
                 annotations += int(of_keys or 0) // len(key)
                 polygon_bytes += int(characters or 0)
         scale = len(ids) / len(sample) if sample else 1.0
-        return Totals(len(ids), round(annotations * scale), image_bytes, round(polygon_bytes * scale))
+        return Totals(len(ids), round(annotations * scale), image_bytes, pixels, round(polygon_bytes * scale))
 
     def _of_project(
         self, project_id: str, selected: Sequence[str] | None, columns: Sequence[sa.ColumnElement[Any]]
@@ -281,6 +283,12 @@ class Catalogue:
                 return [tuple(row) for row in connection.execute(statement)]
         except SQLAlchemyError as error:
             raise SourceError("The database of the projects does not answer as it should; try again later.") from error
+
+
+def _like_the_mean(values: Sequence[int | None]) -> int:
+    """The sum, with the mean of those that are known for each that is not; 0 when none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) * len(values) // len(known) if known else 0
 
 
 def _of_images(value: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:

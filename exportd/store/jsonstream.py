@@ -26,19 +26,29 @@ def walk(path: Path, lists: Collection[str], found: set[str]) -> Iterator[tuple[
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _Reader(file, path.name).members(lists, found)
-    except UnicodeDecodeError as error:
-        raise ImportFailed(f"{path.name} is not UTF-8 text ({error.reason}); save it as UTF-8 JSON.") from None
+            yield from walk_text(file, path.name, lists, found)
     except OSError as error:
         raise ImportFailed(f"{path.name} cannot be read: {error.strerror}.") from None
+
+
+def walk_text(
+    file: TextIO, name: str, lists: Collection[str], found: set[str], longest: int | None = None
+) -> Iterator[tuple[str, object]]:
+    """As `walk`, of a text that is open already and called `name`. A value of more than about `longest` characters is
+    a fault, so that a text made to be large cannot fill the memory."""
+    try:
+        yield from _Reader(file, name, longest).members(lists, found)
+    except UnicodeDecodeError as error:
+        raise ImportFailed(f"{name} is not UTF-8 text ({error.reason}); save it as UTF-8 JSON.") from None
 
 
 class _Reader:
     """A window on the text that moves forward."""
 
-    def __init__(self, file: TextIO, name: str) -> None:
+    def __init__(self, file: TextIO, name: str, longest: int | None = None) -> None:
         self._file = file
         self._name = name
+        self._longest = longest
         self._text = ""
         self._at = 0
         self._lines = 0
@@ -126,6 +136,8 @@ class _Reader:
         Reads as much again as is waiting, so that starting a long value anew stays cheap.
         """
         rest = self._text[self._at :]
+        if self._longest is not None and len(rest) > self._longest:
+            raise self._fault("a value is too long")
         more = self._file.read(max(CHUNK, len(rest)))
         if not more:
             return False

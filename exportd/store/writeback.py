@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
 
 _WAIT_BEFORE, _WRITE, _WAIT_AFTER = 1, 2, 4
 
@@ -19,13 +20,12 @@ def write_range(fd: int, offset: int, length: int, *, wait: bool) -> None:
         _sync_file_range(fd, offset, length, _WAIT_BEFORE | _WRITE | _WAIT_AFTER if wait else _WRITE)
 
 
-def _find() -> ctypes._CFuncPtr | None:
-    if sys.platform != "linux":
+def _find() -> Callable[[int, int, int, int], int] | None:
+    if sys.platform != "linux" or (found := getattr(ctypes.CDLL(None), "sync_file_range", None)) is None:
         return None
-    found = getattr(ctypes.CDLL(None), "sync_file_range", None)
-    if found is not None:
-        found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    return found
+    found.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    call: Callable[[int, int, int, int], int] = found
+    return call
 
 
 _sync_file_range = _find()

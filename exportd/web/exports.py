@@ -14,7 +14,7 @@ from exportd.core.job import wire_time
 from exportd.core.options import parse_start
 from exportd.core.users import User
 from exportd.errors import InvalidRequest, Problem
-from exportd.formats.table import FORMATS, METRICS, FormatRow
+from exportd.formats.table import FORMATS, METRICS, Row
 from exportd.jobs.service import Service
 from exportd.tokens import make_download_token, read_download_token
 from exportd.web import problems
@@ -205,11 +205,8 @@ def _prefers_async(values: Iterable[str]) -> bool:
     return "respond-async" in asked
 
 
-def _rows(table: Iterable[FormatRow]) -> list[dict[str, object]]:
-    return [
-        {"id": row.id, "name": row.name, "description": row.description, "available": row.exporter is not None}
-        for row in table
-    ]
+def _rows(table: Iterable[Row]) -> list[dict[str, object]]:
+    return [{"id": row.id, "name": row.name, "description": row.description} for row in table]
 
 
 def _range_refused(planned: Plan, job_id: str) -> Response:

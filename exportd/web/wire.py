@@ -97,8 +97,6 @@ class FormatRow(Answer):
     id: str
     name: str
     description: str
-    available: bool
-    """Whether this version produces it; what it does not produce becomes a warning of the job."""
 
 
 class Formats(Answer):

@@ -1,5 +1,6 @@
 """The documentation describes what is in the archive, and nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,11 +8,20 @@ import orjson
 
 from exportd.core.dataset import Annotation, Image, MemoryDataset, Notes, Polygon, Project, Skipped
 from exportd.core.options import ExportOptions
-from exportd.formats.documentation import documentation
-from exportd.formats.table import FORMATS
+from exportd.formats.documentation import CHART, Written, documentation
+from exportd.formats.guide import metrics_guide
+from exportd.formats.member import Member
+from exportd.formats.table import FORMATS, FormatRow
+from exportd.formats.tabular import Column, Kind, Table
 
 SQUARE = np.array([(0.0, 0.0), (9, 0), (9, 9), (0, 9)])
 PROJECT = Project("p", "Cells | <b>", "spheroid", "u")
+TABLE = Table(
+    "Polygon Metrics",
+    "metrics",
+    (Column("Image Name", Kind.TEXT), Column("Area (px²)", meaning="A = shoelace | holes out")),
+    summarised=True,
+)
 ROWS = {row.id: row for row in FORMATS}
 
 
@@ -21,11 +31,13 @@ def documents(*written: str, warnings: tuple[str, ...] = (), **options: Any) -> 
     annotations = {"i0": Annotation((Polygon("a", 1, SQUARE, (SQUARE / 3,)),), segmented=True)}
     dataset = MemoryDataset(PROJECT, images, annotations, Notes((Skipped("x", "x.png", "gone"),)))
     chosen = ExportOptions(include_documentation=True, **options)
-    readme, metadata = (
-        b"".join(chunk for chunk in member.chunks if isinstance(chunk, bytes))
-        for member in documentation(dataset, chosen, [ROWS[w] for w in written], warnings)
-    )
-    return readme.decode(), orjson.loads(metadata)
+    members = documentation(dataset, chosen, Written([ROWS[w] for w in written]), warnings)
+    readme, metadata = (text(member) for member in members)
+    return readme, orjson.loads(metadata)
+
+
+def text(member: Member) -> str:
+    return b"".join(chunk for chunk in member.chunks if isinstance(chunk, bytes)).decode()
 
 
 def test_only_what_is_there_is_described() -> None:
@@ -38,6 +50,34 @@ def test_only_what_is_there_is_described() -> None:
         assert ("`images/`" in readme) is False
         assert metadata["formats"] == list(written)
     assert "`images/`" in documents(include_original_images=True)[0]
+
+
+def test_metrics_are_described_where_they_are_and_have_a_guide() -> None:
+    dataset = MemoryDataset(PROJECT, ())
+    options = ExportOptions(include_documentation=True, metrics_formats=("csv",))
+    rows = [FormatRow("csv", "CSV", "A row per object.", places=("metrics/metrics.csv",))]
+    written = Written(metrics=rows, tables=(TABLE,), visualizations=True, chart=True)
+    readme, metadata, guide = documentation(dataset, options, written, ())
+    page = text(readme)
+    assert "| `metrics/metrics.csv` | Metrics as CSV: A row per object. |" in page
+    assert all(f"`{place}`" in page for place in ("visualizations/", CHART, "metrics_guide.md"))
+    assert orjson.loads(text(metadata))["metrics"] == ["csv"]
+    assert guide.path == "documentation/metrics_guide.md"
+    plain = documents("coco")[0]
+    assert not any(f"`{place}`" in plain for place in ("visualizations/", CHART, "metrics_guide.md"))
+
+
+def test_the_guide_has_each_column_with_its_definition_and_the_unit() -> None:
+    page = text(metrics_guide((TABLE,), None))
+    assert "| Area (px²) | number | A = shoelace \\| holes out |" in page
+    assert "## Polygon Metrics" in page
+    assert "## Summary" in page
+    assert "No scale was given" in page
+    assert "µm²" not in page
+    for promise in ("n − 1", "complete: false", "not 0", "99 %", "linearly"):
+        assert promise in page
+    assert "s = 0.25 µm per pixel" in text(metrics_guide((TABLE,), 0.25))
+    assert "## Summary" not in text(metrics_guide((replace(TABLE, summarised=False),), None))
 
 
 def test_every_format_that_is_produced_says_where_it_is() -> None:

@@ -5,9 +5,10 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import orjson
 
-from exportd.core.dataset import Image, MemoryDataset, Notes, Project, Skipped
+from exportd.core.dataset import Image, MemoryDataset, Notes, Project, Repair, Skipped
 from exportd.formats.manifest import export_report, manifest, sums
 from exportd.formats.member import Member
 from exportd.formats.zipping import Entry
@@ -79,10 +80,19 @@ def test_the_report_tells_what_is_not_as_it_was() -> None:
         Image(name, name, original, 1, 1, "image/png", 1)
         for name, original in (("a.png", "a.png"), ("a (2).png", "a.png"))
     )
-    notes = Notes((Skipped("x", "x.png", "the file is missing"),), (), datetime(2026, 1, 31, 12, tzinfo=UTC))
+    notes = Notes(
+        (Skipped("x", "x.png", "the file is missing"),),
+        (),
+        datetime(2026, 1, 31, 12, tzinfo=UTC),
+        repaired=(Repair("a.png", "a.png", ("1 polygon has fewer than three points",)),),
+    )
     dataset = MemoryDataset(Project("p", "Title", "spheroid", "u"), images, notes=notes)
     report = orjson.loads(body(export_report(dataset, ["one", "two"])))
     assert report["skipped"] == [{"imageId": "x", "originalName": "x.png", "reason": "the file is missing"}]
     assert report["renamed"] == [{"imageId": "a (2).png", "originalName": "a.png", "name": "a (2).png"}]
+    assert report["repaired"] == [
+        {"imageId": "a.png", "originalName": "a.png", "sentences": ["1 polygon has fewer than three points"]}
+    ]
     assert report["warnings"] == ["one", "two"]
+    assert report["versions"]["numpy"] == np.__version__
     assert report["newestChange"] == "2026-01-31T12:00:00.000Z"

@@ -14,7 +14,7 @@ from sweep import CancelAtCheck, CancelAtStep
 
 from exportd.core.events import TERMINAL
 from exportd.core.job import Job
-from exportd.core.options import ExportOptions, StartRequest
+from exportd.core.options import FORMAT_IDS, METRICS_IDS, ExportOptions, StartRequest
 from exportd.core.states import Reason
 from exportd.jobs.hub import Feed
 from exportd.jobs.service import Service
@@ -22,7 +22,10 @@ from exportd.jobs.service import Service
 EVERYTHING = StartRequest(
     options=ExportOptions(
         include_original_images=True,
-        annotation_formats=("coco", "yolo", "json"),
+        include_visualizations=True,
+        annotation_formats=FORMAT_IDS,
+        metrics_formats=METRICS_IDS,
+        intensity_metrics=True,
         include_documentation=True,
     )
 )

@@ -1,0 +1,35 @@
+"""The versions of what shapes the bytes of an archive: equal ones, equal bytes."""
+
+from __future__ import annotations
+
+import platform
+import zlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+SHAPING = (
+    "imagecodecs",
+    "numpy",
+    "opencv-python-headless",
+    "orjson",
+    "pillow",
+    "pyarrow",
+    "roifile",
+    "shapely",
+    "skia-python",
+    "tifffile",
+    "xlsxwriter",
+)
+"""Packages whose own numbers, order or compression stand in members."""
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of Python, of the zlib that packs, and of the packages of `SHAPING` that are installed."""
+    found = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    for name in SHAPING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # nothing that is asked for needs it, then
+            continue
+    return found
