@@ -33,6 +33,7 @@ UNKNOWN = "?"
 def typeface() -> skia.Typeface:
     """The typeface (Aileron): digits, Latin letters of ASCII, some signs. Takes microseconds."""
     # A manager without fonts of its own: the default one reads the system's font configuration first.
+    # And with a copy: skia would not keep Python's bytes alive.
     return skia.FontMgr.New_Custom_Empty().makeFromData(skia.Data.MakeWithCopy(_font_bytes()))
 
 
