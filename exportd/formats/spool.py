@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from exportd.formats.member import Tick, Warn
 from exportd.formats.tabular import Block, Column, Kind, Table, Values
 
-GROUP_ROWS = 50_000
-"""Of a row group, which is what is held until it is written: 8 MB in 20 columns, packed in some 15 ms."""
+GROUP_ROWS = 20_000
+"""Of a row group, which is what is held until it is written: 3 MB in 20 columns, packed in some 20 ms."""
 
 BATCH_ROWS = 1_000
 """Of a batch for the other writers: a few milliseconds of work."""

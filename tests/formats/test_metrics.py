@@ -19,7 +19,7 @@ pytest.importorskip("exportd.formats.profiles", reason="whoever measures is not 
 from exportd.formats.metrics import metrics
 
 OPTIONS = ExportOptions(metrics_formats=METRICS_IDS)
-IMAGES, OBJECTS = 5, 4
+IMAGES, OBJECTS = 3, 4
 
 
 def dataset(project_type: str) -> MemoryDataset:
@@ -82,7 +82,7 @@ def test_closing_at_any_value_leaves_nothing_open(tmp_path: Path) -> None:
     while seen == stop:
         scratch = tmp_path / str(stop)
         scratch.mkdir()
-        stop += 1
+        stop += 3
         seen = sum(1 for _ in islice(values(scratch), stop))
         assert descriptors() == before
     assert stop > IMAGES + len(METRICS_IDS)

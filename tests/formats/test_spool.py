@@ -41,6 +41,13 @@ def test_what_exists_comes_back_and_what_does_not_is_null(rows: list[Row], cut: 
         assert [None if math.isnan(n) else n for n in found.tolist()] == [as_stored(row)[2] for row in rows]
 
 
+def test_what_is_not_finite_does_not_exist(tmp_path: Path) -> None:
+    values = np.array([math.inf, -math.inf, math.nan, 1.0])
+    with spool_of(tmp_path, Block(OBJECTS, ([math.inf, None, math.nan, "a"], [1, 2, 3, 4], values))) as spool:
+        name, _, area = pq.read_table(spool.path(OBJECTS)).columns
+    assert (name.to_pylist(), area.to_pylist()) == ([None, None, None, "a"], [None, None, None, 1.0])
+
+
 def test_columns_have_the_types_that_other_programs_expect(tmp_path: Path) -> None:
     values = (["a", None], np.array([1, 2]), np.array([0.0036, math.nan]))
     with spool_of(tmp_path, Block(OBJECTS, values)) as spool:

@@ -151,8 +151,10 @@ def test_every_part_is_whole_and_well_formed(tmp_path: Path) -> None:
         data = packed(spool)
     with zipfile.ZipFile(io.BytesIO(data)) as book:
         assert book.testzip() is None
-        for name in book.namelist():
-            etree.fromstring(book.read(name))
+        parts = {name: etree.fromstring(book.read(name)) for name in book.namelist()}
+    rows = parts["xl/worksheets/sheet1.xml"].findall(".//{*}row")
+    assert [int(row.get("r")) for row in rows] == list(range(1, 5002))
+    assert {row[0].get("r") for row in rows} == {f"A{n}" for n in range(1, 5002)}
 
 
 def test_chunks_are_short_and_frequent(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_thousands_of_images_are_drawn_in_short_steps_and_the_same_way_twice() -
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 500)), min_size=2, max_size=400))
+@given(st.lists(st.tuples(st.floats(0, 4), st.floats(0, 500)), min_size=30, max_size=200))
 def test_thinning_keeps_the_range_of_each_column_of_pixels(points: list[tuple[float, float]]) -> None:
     whole = np.array(sorted(points, key=lambda point: point[0]))
     fewer = thinned(whole)
