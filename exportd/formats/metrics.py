@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 from exportd.core.dataset import Dataset
-from exportd.core.options import ExportOptions
+from exportd.core.options import ExportOptions, MetricsId
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.profiles import measure, tables
 from exportd.formats.spool import Spool
 from exportd.formats.summary import with_summary
-from exportd.formats.tables import written
+from exportd.formats.table import METRICS
 from exportd.formats.wound_chart import wound_chart
 
 Chunks = Generator[bytes | Tick | Warn, None, None]
@@ -33,6 +33,13 @@ def metrics(dataset: Dataset, options: ExportOptions, scratch: Path) -> Generato
     ):
         for member in chain(written(spool, options.metrics_formats), wound_chart(spool)):
             yield replace(member, chunks=_after(measuring, member.chunks))
+
+
+def written(spool: Spool, ids: Collection[MetricsId]) -> Iterator[Member]:
+    """The tables in the chosen forms, in the order of `METRICS`."""
+    for row in METRICS:
+        if row.id in ids:
+            yield from row.writer(spool)
 
 
 def _after(measuring: Chunks, chunks: Iterable[bytes | Tick | Warn]) -> Chunks:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
 import orjson
 import pyarrow as pa
 
-from exportd.core.options import MetricsId
 from exportd.formats.cells import csv_rows
 from exportd.formats.member import Member
 from exportd.formats.spool import Spool
@@ -27,14 +26,6 @@ FORMAT_VERSION = 1
 Writer = Callable[[Spool], Iterator[Member]]
 """Members with lazy chunks, for a spool that is full. An empty chunk is a place to look for a cancel. The summary is
 filled in by whichever member comes first, among its chunks."""
-
-
-def written(spool: Spool, ids: Iterable[MetricsId]) -> Iterator[Member]:
-    """The chosen forms, in the order of `WRITERS`."""
-    chosen = set(ids)
-    for name, writer in WRITERS.items():
-        if name in chosen:
-            yield from writer(spool)
 
 
 def excel(spool: Spool) -> Iterator[Member]:
@@ -63,7 +54,6 @@ def parquet(spool: Spool) -> Iterator[Member]:
         yield Member(f"{FOLDER}{table.file}.parquet", chunks, "application/vnd.apache.parquet", compress=False)
 
 
-WRITERS: Mapping[MetricsId, Writer] = {"excel": excel, "csv": csv, "json": json, "parquet": parquet}
 """In the order of the archive."""
 
 
