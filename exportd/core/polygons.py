@@ -131,7 +131,9 @@ def parse_annotation(
     externals = [draft for draft in drafts if not (draft.line or draft.internal)]
     lines = [draft for draft in drafts if draft.line]
     kept = [*externals, *lines, *(draft for draft in drafts if draft.index in holes.used)]
+    check()
     faults[_Fault.OUTSIDE] = _outside([rings[draft.row] for draft in kept], width, height)
+    check()
     faults[_Fault.UNKNOWN_PART] = sum(_unknown_part(draft.entry) for draft in [*externals, *lines])
     polygons = []
     for number, draft in enumerate(externals, start=1):
