@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exportd.core import jsonlist
-from exportd.core.jsonlist import items
+from exportd.core.jsonlist import NoList, items
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,7 +23,7 @@ def small_steps() -> Iterator[None]:
 def read(text: str) -> list[Any] | None:
     try:
         return [item for piece in items(text) for item in piece]
-    except ValueError:
+    except NoList:
         return None
 
 
