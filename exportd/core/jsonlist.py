@@ -18,30 +18,38 @@ WINDOW = 1 << 20
 _BLANK = b" \t\r\n"
 
 
+class NoList(Exception):
+    """The text is no JSON list."""
+
+
 def items(text: str | bytes) -> Iterator[list[Any]]:
-    """The items of the list in their order, in one or several lists. Raises ValueError for what is no JSON list.
+    """The items of the list in their order, in one or several lists. Raises `NoList`.
 
     That may be after some of the items: only a text that was read to its end is known to be one.
     """
-    data = (text.encode() if isinstance(text, str) else text).strip(_BLANK)
+    # Half a surrogate pair is no text that could be written down; it becomes a byte that no JSON may have.
+    data = (text.encode(errors="surrogatepass") if isinstance(text, str) else text).strip(_BLANK)
     if len(data) <= PIECE:
         yield _parsed(data)
         return
     if not (data.startswith(b"[") and data.endswith(b"]")):
-        raise ValueError("no list")
+        raise NoList
     begin = 1
     for end in chain(_ends(data), [len(data) - 1]):
         piece = _parsed(b"[" + data[begin:end] + b"]")
-        if not piece:
-            raise ValueError("a comma with nothing behind it")
+        if not piece:  # a comma with nothing behind it
+            raise NoList
         yield piece
         begin = end + 1
 
 
 def _parsed(data: bytes) -> list[Any]:
-    found = orjson.loads(data)
+    try:
+        found = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise NoList from error
     if not isinstance(found, list):
-        raise ValueError("no list")  # noqa: TRY004 - it is the text that is wrong
+        raise NoList
     return found
 
 

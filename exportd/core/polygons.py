@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exportd.core.dataset import Annotation, Points, Polygon, Polyline
 from exportd.core.geometry import Indices, Rings, Shapes, areas, boxes, shapes, starts_of
-from exportd.core.jsonlist import items
+from exportd.core.jsonlist import NoList, items
 
 HOLE_INSIDE = 0.99
 """Share of a hole's area that must lie in its outline (SPEC §6): tracing rounds, so not all of it."""
@@ -124,14 +124,16 @@ def parse_annotation(
     faults: Counter[_Fault] = Counter()
     try:
         drafts, rings = _read(text, faults, check)
-    except ValueError:
+    except NoList:
         warning = "its polygons cannot be read (no JSON list) and were left out"
         return Annotation((), (), (warning,), True, model, threshold, confidence)
     holes = _paired(drafts, rings, faults, check)
     externals = [draft for draft in drafts if not (draft.line or draft.internal)]
     lines = [draft for draft in drafts if draft.line]
     kept = [*externals, *lines, *(draft for draft in drafts if draft.index in holes.used)]
+    check()
     faults[_Fault.OUTSIDE] = _outside([rings[draft.row] for draft in kept], width, height)
+    check()
     faults[_Fault.UNKNOWN_PART] = sum(_unknown_part(draft.entry) for draft in [*externals, *lines])
     polygons = []
     for number, draft in enumerate(externals, start=1):
@@ -153,7 +155,7 @@ def parse_annotation(
 
 
 def _read(text: str | bytes, faults: Counter[_Fault], check: Callable[[], None]) -> tuple[list[_Draft], list[Points]]:
-    """The drafts that are usable and the vertices that their `row` leads to. Raises ValueError for what is no list."""
+    """The drafts that are usable and the vertices that their `row` leads to. Raises `NoList`."""
     drafts, rings = list[_Draft](), list[Points]()
     index = 0
     for entries in items(text):

@@ -31,7 +31,7 @@ Size: TypeAlias = tuple[int, int]
 """Width and height of an image in pixels."""
 
 BATCH = 250
-"""Polygons that become one piece of JSON: some 100 KiB."""
+"""Polygons that become one piece of JSON: some 100 KiB, and a place to look for a cancel."""
 
 
 def coco(dataset: Dataset, options: ExportOptions) -> Generator[Member, None, None]:
@@ -61,11 +61,10 @@ def _document(dataset: Dataset) -> Iterator[bytes | Tick | Warn]:
     for number, (image, annotation) in enumerate(dataset.annotated(), start=1):
         if size := size_of(image):
             for rows in _annotations(dataset.project.type, number, seen, size, annotation, losses):
-                if not rows:
-                    yield b""
-                    continue
-                yield separator + orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-                separator = b",\n"
+                if rows:
+                    yield separator + orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+                    separator = b",\n"
+                yield b""
         seen += len(annotation.polygons)
         yield Tick(image.name)
     yield b"\n]}\n"
@@ -104,8 +103,7 @@ def _annotations(
                 "category_id": class_index(project_type, polygon) + 1,
             }
             rows.append({**ids, **shape, "iscrowd": 0, "attributes": _attributes(polygon)})
-        if rows:
-            yield rows
+        yield rows
 
 
 def _shapes(polygons: Sequence[Polygon], size: Size) -> Iterator[JsonObject | None]:

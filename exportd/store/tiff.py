@@ -77,7 +77,8 @@ def tiff(file: Listening) -> Pixels:
 
 def _first_page(tif: TiffFile) -> TiffPage:
     page = tif.pages.first
-    if not isinstance(page, TiffPage):
+    sizes = [page.imagewidth, page.imagelength]
+    if not (isinstance(page, TiffPage) and all(isinstance(size, int) and size > 0 for size in sizes)):
         raise UnreadableImage(DAMAGED)
     return page
 

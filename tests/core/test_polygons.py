@@ -1,6 +1,7 @@
 """Polygons as the platform stores them: what is bad costs only itself, and a hole has one owner."""
 
 import json
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,3 +156,18 @@ def test_points_that_were_handed_out_cannot_be_changed() -> None:
     (polygon,) = parse(ring(0, 0, 9)).polygons
     with pytest.raises(ValueError, match="read-only"):
         polygon.points[0] = 1
+
+
+def test_many_polygons_are_read_in_steps_between_which_it_listens() -> None:
+    entries = [ring(20 * (n % 50), 20 * (n // 50), 15) for n in range(2500)]
+    holes = [ring(20 * (n % 50) + 5, 20 * (n // 50) + 5, 5, "internal") for n in range(2500)]
+    text = json.dumps(entries + holes)
+    heard: list[int] = []
+    annotation = parse_annotation(text, 1000, 1000, check=lambda: heard.append(1))
+    assert [len(p.holes) for p in annotation.polygons] == [1] * 2500
+    assert [p.id for p in annotation.polygons] == [f"p{n}" for n in range(2500)]
+    assert annotation.warnings == ()
+    for moment in (1, 3, len(heard) // 2, len(heard)):
+        left = iter(range(moment - 1))  # so many looks, then the next one raises
+        with pytest.raises(StopIteration):
+            parse_annotation(text, 1000, 1000, check=partial(next, left))

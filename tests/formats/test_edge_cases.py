@@ -18,6 +18,7 @@ from exportd.core.polygons import parse_annotation
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.naming import archive_names
 from exportd.formats.table import FORMATS
+from exportd.formats.zipping import entry
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "edge_cases"
 FILES = sorted(CASES.glob("*.json"))
@@ -171,3 +172,27 @@ def test_no_polygons_at_all_make_an_exporter_fail(rings: list[object], size: tup
         members, ticks = run(format_id, dataset, options)
         assert ticks == {"a.png": 1}
         assert members
+
+
+@pytest.mark.parametrize("format_id", EXPORTERS)
+@pytest.mark.parametrize("holes", [False, True])
+def test_one_image_of_many_objects_has_places_to_look_for_a_cancel(format_id: str, holes: bool) -> None:
+    places = [(20 * (n % 50), 20 * (n // 50)) for n in range(1000)]
+    rings = [
+        (kind, x + edge, y + edge, 15 - 2 * edge)
+        for kind, edge in (("external", 0), ("internal", 5))
+        for x, y in places
+    ]
+    entries = [
+        {"type": kind, "points": [{"x": x + a * side, "y": y + b * side} for a, b in ((0, 0), (1, 0), (1, 1), (0, 1))]}
+        for kind, x, y, side in rings[: None if holes else len(places)]
+    ]
+    image = Image("i", "a.png", "a.png", 1000, 1000, "image/png", 1)
+    annotations = {"i": parse_annotation(json.dumps(entries), 1000, 1000)}
+    dataset = MemoryDataset(Project("p", "T", "spheroid", "u"), (image,), annotations)
+    pieces = 0
+    for value in EXPORTERS[format_id](dataset, ExportOptions(annotation_formats=("coco",))):
+        pieces += 1
+        if isinstance(value, Member):
+            pieces += sum(1 for piece in entry(value) if isinstance(piece, bytes))
+    assert pieces >= 5
