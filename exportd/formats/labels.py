@@ -1,4 +1,4 @@
-"""Label images: TIFF 6.0 (https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf), a number per pixel.
+"""Label images: TIFF 6.0 (https://www.loc.gov/preservation/digital/formats/fdd/fdd000022.shtml), a number per pixel.
 
 A pixel has the number of the object that its centre lies in, the same number as on the overlay and in the tables, and 0
 for background; the rule is that of `rle`, so an object has the pixels of its COCO mask, whatever its shape. Where objects

@@ -124,6 +124,11 @@ def test_the_smaller_of_two_objects_lies_on_top_and_of_equals_the_later() -> Non
     assert painted(Polygon("a", 1, square(2, 2, 5)), Polygon("b", 2, square(4, 4, 5)))[5, 5] == 2
 
 
+def test_objects_that_fill_the_image_do_not_run_into_each_other() -> None:
+    whole = np.array([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT)], np.float64)
+    assert (painted(Polygon("a", 1, whole), Polygon("b", 2, whole)) == 2).all()
+
+
 def test_what_has_no_pixel_is_told_with_a_count() -> None:
     polygons = (
         Polygon("far", 1, square(100, 100, 5)),
