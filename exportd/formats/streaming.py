@@ -21,12 +21,12 @@ MAX_NAMED = 10
 def chunked(parts: Iterable[bytes | Tick | Warn]) -> Iterator[bytes | Tick | Warn]:
     """The bytes joined to chunks of at least `CHUNK_BYTES`, the last one shorter; other values keep their order.
 
-    Empty bytes pass at once: they are a place to look for a cancel.
+    An empty part is passed on at once: it is a place to look for a cancel.
     """
     pending: list[bytes] = []
     size = 0
     for part in parts:
-        if not (isinstance(part, bytes) and part):
+        if not isinstance(part, bytes) or not part:
             yield part
             continue
         pending.append(part)
