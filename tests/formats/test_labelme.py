@@ -86,6 +86,7 @@ def test_the_file_says_where_the_image_is_and_what_is_on_it() -> None:
     assert (core["polygonId"], core["instanceId"], core["confidence"]) == ("a", "cell-1", 0.5)
     assert (core["number"], core["complete"]) == (1, False)
     assert (tail["label"], tail["shape_type"], tail["description"]) == ("tail", "linestrip", "MT1")
+    assert tail["group_id"] is None
     assert load(done.members["annotations/labelme/1.json"])["shapes"] == []
 
 
