@@ -122,19 +122,23 @@ def _source(annotation: Annotation) -> str:
 
 def _cut(polygon: Polygon, size: Size, losses: Losses) -> tuple[str, str] | None:
     """Tag and shape of what has holes or reaches beyond the image; None, and counted, if nothing of it is left."""
+    if is_inside(polygon.points, *size) and (painted := _painted(polygon, size)):
+        return "mask", _mask(painted)
     pieces = cut_region(polygon, *size)
     if not pieces:
         losses.outside += 1
         return None
     if len(pieces) == 1 and not pieces[0].interiors:
         return "polygon", _points(ring_of(pieces[0].exterior))
-    width, height = size
-    painted = window(run_lengths(polygon.points, polygon.holes, width, height), height)
-    if painted is not None:
+    if painted := _painted(polygon, size):
         return "mask", _mask(painted)
     # So thin that it holds no pixel's centre: a mask would be empty.
     losses.parted += len(pieces) > 1
     return "polygon", _points(keyhole(pieces[0]))
+
+
+def _painted(polygon: Polygon, size: Size) -> Window | None:
+    return window(run_lengths(polygon.points, polygon.holes, *size), size[1])
 
 
 def _points(points: Points) -> str:

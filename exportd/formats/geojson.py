@@ -19,8 +19,8 @@ from exportd.core.dataset import Annotation, Dataset, Image, Points, Polygon, Po
 from exportd.core.options import ExportOptions
 from exportd.formats.classes import CLASSES, class_name
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.regions import BATCH, regions, stretches
-from exportd.formats.streaming import Losses, batches, chunked
+from exportd.formats.regions import regions, stretches
+from exportd.formats.streaming import Losses, chunked
 from exportd.formats.text import writable
 
 FOLDER = "annotations/geojson/"
@@ -52,25 +52,23 @@ def geojson(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick
 def _collection(project_type: str, image: Image, annotation: Annotation, losses: Losses) -> Iterator[bytes]:
     yield b'{"type":"FeatureCollection","features":['
     separator = b"\n"
-    for rows in _features(project_type, image, annotation, losses):
-        if rows:
-            yield separator + orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    for row in _features(project_type, image, annotation):
+        if row is None:
+            losses.covered += 1
+        else:
+            yield separator + orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
             separator = b",\n"
         yield b""
     yield b"\n]}\n"
 
 
-def _features(project_type: str, image: Image, annotation: Annotation, losses: Losses) -> Iterator[list[JsonObject]]:
+def _features(project_type: str, image: Image, annotation: Annotation) -> Iterator[JsonObject | None]:
+    """A feature per object; None for one of which its holes leave nothing."""
     for polygons in stretches(annotation.polygons):
-        rows = []
         for polygon, parts in zip(polygons, regions(polygons), strict=True):
-            if parts:
-                rows.append(_polygon(project_type, image, polygon, parts))
-            else:
-                losses.covered += 1
-        yield rows
-    for first, lines in enumerate(batches(annotation.polylines, BATCH)):
-        yield [_polyline(project_type, image, n, line) for n, line in enumerate(lines, start=first * BATCH + 1)]
+            yield _polygon(project_type, image, polygon, parts) if parts else None
+    for number, line in enumerate(annotation.polylines, start=1):
+        yield _polyline(project_type, image, number, line)
 
 
 def _polygon(project_type: str, image: Image, polygon: Polygon, parts: list[shapely.Polygon]) -> JsonObject:

@@ -18,8 +18,8 @@ from exportd.core.options import ExportOptions
 from exportd.formats.classes import class_name
 from exportd.formats.keyhole import keyhole
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.regions import BATCH, regions, stretches
-from exportd.formats.streaming import Losses, batches, chunked
+from exportd.formats.regions import regions, stretches
+from exportd.formats.streaming import Losses, chunked
 from exportd.formats.text import writable
 
 FOLDER = "annotations/labelme/"
@@ -52,9 +52,10 @@ def labelme(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick
 def _file(project_type: str, image: Image, annotation: Annotation, losses: Losses) -> Iterator[bytes]:
     yield orjson.dumps({"version": VERSION, "flags": {}})[:-1] + b',"shapes":['
     separator = b"\n"
-    for rows in _shapes(project_type, annotation, losses):
-        if rows:
-            yield separator + orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    for rows in _shapes(project_type, annotation):
+        losses.covered += not rows
+        for row in rows:
+            yield separator + orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
             separator = b",\n"
         yield b""
     about = {
@@ -66,20 +67,18 @@ def _file(project_type: str, image: Image, annotation: Annotation, losses: Losse
     yield b"\n]," + orjson.dumps(about)[1:] + b"\n"
 
 
-def _shapes(project_type: str, annotation: Annotation, losses: Losses) -> Iterator[list[JsonObject]]:
+def _shapes(project_type: str, annotation: Annotation) -> Iterator[list[JsonObject]]:
+    """The shapes of each object; none for one of which its holes leave nothing."""
     for polygons in stretches(annotation.polygons):
-        rows: list[JsonObject] = []
         for polygon, rings in zip(polygons, _rings(polygons), strict=True):
-            losses.covered += not rings
-            rows += [_polygon(project_type, polygon, ring) for ring in rings]
-        yield rows
-    for lines in batches(annotation.polylines, BATCH):
-        yield [_polyline(project_type, line) for line in lines]
+            yield [_polygon(project_type, polygon, ring) for ring in rings]
+    for line in annotation.polylines:
+        yield [_polyline(project_type, line)]
 
 
 def _rings(polygons: Sequence[Polygon]) -> Iterator[list[Points]]:
     """Each polygon as rings. One without holes stays as it is, also if it crosses itself: labelme fills by even-odd."""
-    parts = iter(regions([polygon for polygon in polygons if polygon.holes]))
+    parts = regions([polygon for polygon in polygons if polygon.holes])
     for polygon in polygons:
         yield [keyhole(part) for part in next(parts)] if polygon.holes else [polygon.points]
 

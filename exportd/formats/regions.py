@@ -10,8 +10,8 @@ import shapely
 from exportd.core.dataset import Points, Polygon
 from exportd.core.geometry import Rings, Shapes, pieces, shapes
 
-BATCH = 250
-"""Objects that become one piece of a file, at most: some 100 KiB."""
+BATCH = 100
+"""Objects that become one piece of a file, at most: some 50 KiB."""
 
 BATCH_VERTICES = 20_000
 """Vertices after which a stretch ends: some 20 ms of work."""
@@ -29,20 +29,17 @@ def stretches(polygons: Sequence[Polygon]) -> Iterator[Sequence[Polygon]]:
         yield polygons[begin:]
 
 
-def regions(polygons: Sequence[Polygon]) -> list[list[shapely.Polygon]]:
+def regions(polygons: Sequence[Polygon]) -> Iterator[list[shapely.Polygon]]:
     """Each polygon without its holes as valid shapes that share no area; none where the holes cover all of it.
 
     A polygon that is sound stays as it is, vertex by vertex; only one that crosses itself, or whose holes touch or leave
-    the outline, is made anew, and may become several pieces.
+    the outline, is made anew, and may become several pieces. That takes time, and is done when its turn comes.
     """
     if not polygons:
-        return []
+        return
     sound = _with_holes(polygons)
-    valid = shapely.is_valid(sound)
-    return [
-        [shape] if is_valid else _made_valid(polygon)
-        for polygon, shape, is_valid in zip(polygons, sound, valid.tolist(), strict=True)
-    ]
+    for polygon, shape, is_valid in zip(polygons, sound, shapely.is_valid(sound).tolist(), strict=True):
+        yield [shape] if is_valid else _made_valid(polygon)
 
 
 def _with_holes(polygons: Sequence[Polygon]) -> Shapes:
