@@ -126,14 +126,28 @@ def test_a_cut_archive_is_found(archives: dict[str, Path], tmp_path: Path) -> No
 
 def test_a_zip_of_others_is_told_from_a_broken_archive(tmp_path: Path) -> None:
     verdict = verify(written(tmp_path / "x.zip", {"a.txt": b"a"}))
-    assert told(verdict) == ["x.zip: this is a ZIP, but no archive of exportd: it has neither manifest.json nor SHA256SUMS"]
+    assert told(verdict) == [
+        "x.zip: this is a ZIP, but no archive of exportd: it has neither manifest.json nor SHA256SUMS"
+    ]
 
 
 PAPERS: list[tuple[str, Change, str]] = [
-    ("a file removed", lambda f: f.pop("classes.txt"), "classes.txt: manifest.json lists it, but it is not in the archive"),
+    (
+        "a file removed",
+        lambda f: f.pop("classes.txt"),
+        "classes.txt: manifest.json lists it, but it is not in the archive",
+    ),
     ("a file added", lambda f: f.update({"more.txt": b"x"}), "more.txt: SHA256SUMS does not list it"),
-    ("a file renamed", lambda f: f.update({"Classes2.txt": f.pop("classes.txt")}), "Classes2.txt: manifest.json does not"),
-    ("a file changed", lambda f: f.update({"classes.txt": b"other"}), "classes.txt: its SHA-256 is not that of manifest"),
+    (
+        "a file renamed",
+        lambda f: f.update({"Classes2.txt": f.pop("classes.txt")}),
+        "Classes2.txt: manifest.json does not",
+    ),
+    (
+        "a file changed",
+        lambda f: f.update({"classes.txt": b"other"}),
+        "classes.txt: its SHA-256 is not that of manifest",
+    ),
     ("no manifest", lambda f: f.pop("manifest.json"), "manifest.json: it is missing"),
     ("no sums", lambda f: f.pop("SHA256SUMS"), "SHA256SUMS: it is missing"),
     ("no report", lambda f: f.pop("export_report.json"), "export_report.json: it is missing"),
@@ -147,7 +161,11 @@ PAPERS: list[tuple[str, Change, str]] = [
         lambda f: f.update({"manifest.json": f["manifest.json"].replace(b'"size":', b'"size":1', 1)}),
         "manifest.json says 1",
     ),
-    ("no JSON", lambda f: f.update({"manifest.json": b'{"version":1,'}), "manifest.json: manifest.json is not the JSON"),
+    (
+        "no JSON",
+        lambda f: f.update({"manifest.json": b'{"version":1,'}),
+        "manifest.json: manifest.json is not the JSON",
+    ),
     (
         "a new version",
         lambda f: f.update({"manifest.json": f["manifest.json"].replace(b'"version":1', b'"version":9')}),
@@ -199,7 +217,8 @@ def test_members_that_share_their_bytes_are_found(archives: dict[str, Path], tmp
 
 
 @pytest.mark.parametrize(
-    "path", ["/a", "a//b", "../a", "a/../b", "a\\b", "c:a", "a\0b", "con", "a/NUL.txt", "a.", "a ", "x" * 300, "a/", "\x1b"]
+    "path",
+    ["/a", "a//b", "../a", "a/../b", "a\\b", "c:a", "a\0b", "con", "a/NUL.txt", "a.", "a ", "x" * 300, "a/", "\x1b"],
 )
 def test_names_that_some_system_takes_amiss_are_unsafe(path: str) -> None:
     assert unsafe(path) is not None
@@ -271,7 +290,11 @@ DIFFERENCES: list[tuple[str, Change, str]] = [
     ("an ending changed", edited(COCO, lambda d: d["images"][0].update(file_name="nuclei_001.tif")), "calls an image"),
     ("an unknown image", edited(COCO, lambda d: d["annotations"][0].update(image_id=99)), "are of image 99"),
     ("a polygon removed", edited(JSON, lambda d: d["images"][0]["polygons"].pop()), f"{COCO}: it has "),  # type: ignore[attr-defined]
-    ("an image of JSON removed", edited(JSON, lambda d: d["images"].pop()), f"{JSON}: it lacks images that images/ has"),
+    (
+        "an image of JSON removed",
+        edited(JSON, lambda d: d["images"].pop()),
+        f"{JSON}: it lacks images that images/ has",
+    ),
     ("a label line removed", shorter_label, f"labels/: 1 object that {JSON} has is not in it"),
     ("a line that is no label", broken_label, "is no class with a polygon in 0 to 1"),
     ("a label file removed", missing_label, "labels/: it lacks images that images/ has"),
@@ -301,7 +324,10 @@ AGREEING: list[tuple[str, Change]] = [
     ("label images with all objects", label_image(0)),
     (
         "a loss that is told",
-        told_of("COCO: 1 polygon is left out: nothing is left inside the image.", edited(COCO, lambda d: d["annotations"].pop())),
+        told_of(
+            "COCO: 1 polygon is left out: nothing is left inside the image.",
+            edited(COCO, lambda d: d["annotations"].pop()),
+        ),
     ),
     ("hidden objects that are told", told_of("Label images: 3 polygons have no pixel: they are ...", label_image(1))),
 ]
