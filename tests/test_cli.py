@@ -85,7 +85,7 @@ def test_every_command_takes_a_data_directory() -> None:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     of_contract = {"serve", "demo", "import", "user", "share", "token", "export", "jobs", "watch", "cancel", "audit"}
-    assert set(cli.commands) == of_contract | {"config", "download"}
+    assert set(cli.commands) == of_contract | {"config", "download", "verify"}
 
 
 def test_the_help_names_all_formats() -> None:

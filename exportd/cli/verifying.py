@@ -8,13 +8,14 @@ import click
 
 from exportd.cli.failures import FAILED
 from exportd.cli.output import answer, answer_json
-from exportd.cli.where import json_option
+from exportd.cli.where import Place, json_option, place_options
 
 
 @click.command()
 @click.argument("file", metavar="FILE.zip", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @json_option
-def verify(file: Path, as_json: bool) -> None:
+@place_options
+def verify(place: Place, file: Path, as_json: bool) -> None:
     """Check that an archive is whole and that its formats agree.
 
     Every file is read against its CRC, size and SHA-256; manifest.json and SHA256SUMS must list all of them and nothing
@@ -26,6 +27,8 @@ def verify(file: Path, as_json: bool) -> None:
     exportd verify project.zip --json
     """
     from exportd.verifying.archive import verify as check
+
+    del place  # every command takes a data directory; an archive tells all that is needed here
 
     verdict = check(file)
     if as_json:

@@ -29,13 +29,13 @@ def labels(file: IO[bytes], path: str) -> int:
     """Distinct values but 0, strip by strip. Raises `Damaged`."""
     seen: set[int] = set()
     try:
-        with tifffile.TiffFile(file) as tiff:
+        with tifffile.TiffFile(file, name="labels.tif") as tiff:
             page = tiff.pages.first
             if page.dtype is None or page.dtype.kind not in "iu":
                 raise Damaged(path, "its pixels are no whole numbers")
             if prod(page.chunks) * page.dtype.itemsize > MAX_SEGMENT:
                 raise Damaged(path, "a strip of it is too large to be read")
-            for segment, _, _ in page.segments():
+            for segment, _, _ in page.segments(maxworkers=1):
                 if segment is not None:
                     seen.update(np.unique(segment).tolist())
                 if len(seen) > MAX_OBJECTS:
