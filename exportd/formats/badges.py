@@ -207,7 +207,7 @@ class Paper:
     def mark_line(self, points: Points, reach: float) -> None:
         """A line runs here, and takes `reach` pixels on either side."""
         cells = np.clip(points / self._cell, -FAR, FAR)
-        thickness = 2 * int(np.ceil(reach / self._cell)) + 1
+        thickness = max(1, round(2 * reach / self._cell))
         cv2.polylines(self._taken, [np.rint(cells * 16).astype(np.int32)], False, 1, thickness, cv2.LINE_8, 4)
 
     def keep(self, badge: Badge) -> Badge:
@@ -254,7 +254,7 @@ def _around(extent: tuple[float, ...], width: float, size: float, far: bool) -> 
     """Centres of a text beside a box: right, left, above, below, corners."""
     left, top, right, bottom = extent
     x, y = (left + right) / 2, (top + bottom) / 2
-    gap = size * (1.2 if far else 0.1) + 2
+    gap = size * (1.2 if far else 0.2) + 2
     sideways = (right - left) / 2 + gap + width / 2
     upwards = (bottom - top) / 2 + gap + CAP_HEIGHT * size / 2
     for dx, dy in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)):
