@@ -106,14 +106,16 @@ def place_numbers(polygons: Sequence[Polygon], digit_width: float, font_size: fl
         if beside[i] or sizes[i] < font_size:
             paper.mark(*extents[i].tolist())
         if not beside[i]:
-            size = max(least, sizes[i] // STEP * STEP)
+            size = max(least, float(sizes[i] // STEP * STEP))
             x, y = spots.centres[i].tolist()
-            badges.append(paper.keep(Badge(str(polygons[i].number), x, y, size, widths[i] * size)))
+            badges.append(paper.keep(Badge(str(polygons[i].number), x, y, size, float(widths[i]) * size)))
             paper.mark(*badges[-1].box)
         if i % BATCH == 0:
             yield b""
     for i in np.flatnonzero(beside).tolist():
-        badges.append(paper.beside(str(polygons[i].number), widths[i] * least, least, tuple(extents[i].tolist())))
+        badges.append(
+            paper.beside(str(polygons[i].number), float(widths[i]) * least, least, tuple(extents[i].tolist()))
+        )
         if i % BATCH == 0:
             yield b""
     return badges
