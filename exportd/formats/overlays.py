@@ -45,7 +45,7 @@ BAND_PIXELS = 1 << 20
 PAUSE = 2e7
 """Estimated nanoseconds of drawing between two places to look for a cancel."""
 
-BATCH_POINTS = 100_000
+BATCH_POINTS = 50_000
 """Vertices that become paths between two such places."""
 
 CORE: Colour = (0, 200, 0)
@@ -105,6 +105,7 @@ def overlay_png(
         paper = Paper(display.width, display.height)
         face = typeface()
         badges = yield from _badges(annotation, look, project_type, paper, face)
+        yield b""
         layers.append(_badge_layer(badges, face))
     rows = max(1, band // display.width)
     yield from png(display.width, display.height, 3, _bands(display, layers, rows))
@@ -165,6 +166,7 @@ def _polygon_layers(polygons: Sequence[Polygon], look: VisualizationOptions) -> 
     """Fills, outlines, outlines of holes."""
     rings = Rings.of([polygon.points for polygon in polygons])
     polygons = [polygons[i] for i in np.argsort(-areas(rings), kind="stable")]
+    yield b""
     outlines, holes = [], []
     waiting = 0
     for polygon in polygons:
@@ -174,6 +176,7 @@ def _polygon_layers(polygons: Sequence[Polygon], look: VisualizationOptions) -> 
         if waiting > BATCH_POINTS:
             yield b""
             waiting = 0
+    yield b""
     external, internal = look.polygon_colors.external, look.polygon_colors.internal
     colours = [_colour(polygon, colour_of(external)) for polygon in polygons]
     fills = {colour: fill_paint(colour, 1 - look.transparency) for colour in colours}
@@ -199,6 +202,7 @@ def _polygon_layers(polygons: Sequence[Polygon], look: VisualizationOptions) -> 
 
     outer = Rings.of([polygon.points for polygon in polygons])
     inside = Rings.of([np.concatenate(polygons[i].holes) for i in with_holes])
+    yield b""
     margin = look.stroke_width / 2 + 1
     layers = [_layer(outer, margin, outline), _layer(inside, margin, outline_holes)]
     return [_layer(outer, 1, fill), *layers] if look.transparency < 1 else layers
@@ -246,6 +250,7 @@ def _dot_radius(look: VisualizationOptions) -> float:
 def _badges(
     annotation: Annotation, look: VisualizationOptions, project_type: str, paper: Paper, face: skia.Typeface
 ) -> Generator[bytes, None, list[Badge]]:
+    yield b""
     for line in annotation.polylines:
         paper.mark_line(line.points, _dot_radius(look))
     yield b""
