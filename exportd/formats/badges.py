@@ -46,6 +46,9 @@ MAX_CELLS = 1 << 22
 FAR = 1e6
 """Cells from the map that a line's vertex may lie: beyond it, fixed-point numbers overflow."""
 
+FINE = 0.25
+"""Pixels. The search for a circle takes long in a sliver, in which nothing would fit."""
+
 MAX_VERTICES = 1000
 """Of a ring whose middle is looked for."""
 
@@ -156,15 +159,26 @@ def _find(regions: Shapes, rows: NDArray[np.intp], spots: _Spots) -> None:
     rows, area = rows[area > 0], area[area > 0]
     found = regions[rows]
     middle = shapely.centroid(found)
-    radii = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
+    with np.errstate(all="ignore"):  # coordinates of 1e-180 are numbers, too
+        within = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
+    radii = np.nan_to_num(within, posinf=0)
     odd = radii < ROUND * np.sqrt(area / np.pi)
     if odd.any():
-        circles = shapely.maximum_inscribed_circle(found[odd], tolerance=np.sqrt(area[odd]) / 20)
-        ends = shapely.get_coordinates(circles).reshape(-1, 2, 2)
-        middle[odd] = shapely.points(ends[:, 0])
-        radii[odd] = shapely.length(circles)
+        middle[odd], radii[odd] = _largest_circles(found[odd], np.maximum(np.sqrt(area[odd]) / 20, FINE))
     spots.centres[rows] = shapely.get_coordinates(middle)
     spots.radii[rows] = radii
+
+
+def _largest_circles(regions: Shapes, tolerances: Floats) -> tuple[Shapes, Floats]:
+    """Middle and radius of the largest circle in each. In what is nearly a line there is none: radius 0."""
+    try:
+        circles = shapely.maximum_inscribed_circle(regions, tolerance=tolerances)
+    except shapely.GEOSException:
+        if len(regions) == 1:
+            return shapely.point_on_surface(regions), np.zeros(1)
+        each = [_largest_circles(regions[[i]], tolerances[[i]]) for i in range(len(regions))]
+        return np.concatenate([middle for middle, _ in each]), np.concatenate([radius for _, radius in each])
+    return shapely.get_point(circles, 0), shapely.length(circles)
 
 
 def _off_smaller(regions: Shapes, spots: _Spots, roomy: NDArray[np.bool_]) -> Iterator[bytes]:

@@ -21,8 +21,9 @@ from exportd.core.options import ExportOptions, PolygonColors, VisualizationOpti
 from exportd.core.polygons import parse_annotation
 from exportd.formats.badges import Badge, Paper, place_numbers
 from exportd.formats.drawing import colour_of, font_of, typeface, width_of, writable
+from exportd.formats.layers import CORE, INCOMPLETE, OTHER_LINES, PARTS
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.overlays import CORE, INCOMPLETE, OTHER_LINES, PARTS, overlay_png, overlays
+from exportd.formats.overlays import overlay_png, overlays
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CASES = sorted((SHARED / "data" / "edge_cases").glob("*.json"))
@@ -225,6 +226,19 @@ def test_no_number_is_cut_by_the_edge(ring: Points) -> None:
     assert top >= 0
     assert right <= 120
     assert bottom <= 100
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.floats(-60, 140), st.floats(-60, 140), st.floats(1, 120)), max_size=6), st.integers(1, 130)
+)
+def test_every_number_is_wholly_in_the_picture(squares: list[tuple[float, float, float]], width: int) -> None:
+    annotation = polygons(*(square(*place) for place in squares))
+    for badge in numbers(annotation, width, 40):
+        left, top, right, bottom = badge.box
+        assert min(left, top) >= -1e-6
+        assert right <= width + 1e-6
+        assert bottom <= 40 + 1e-6
 
 
 def test_a_tiny_picture_has_a_tiny_number() -> None:
