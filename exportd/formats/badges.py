@@ -132,6 +132,7 @@ def _sizes(radii: Floats, widths: Floats, font_size: float) -> Floats:
 # --- the middle of an object ----------------------------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")  # coordinates of 1e-180 are numbers, too: that their squares are none is no fault
 def _regions(polygons: Sequence[Polygon], paper: Paper) -> Shapes:
     """Of each polygon what is in the picture, without its holes."""
     rings = Regions.of(polygons)
@@ -153,14 +154,14 @@ def _coarse(rings: Rings) -> Rings:
     return Rings(rings.points[keep], starts_of(-(-rings.counts // every)))
 
 
+@np.errstate(all="ignore")
 def _find(regions: Shapes, rows: NDArray[np.intp], spots: _Spots) -> None:
     """Fills in the spots of some regions. Circles are exact to a twentieth of the object's width: that cannot be seen."""
     area = shapely.area(regions[rows])
     rows, area = rows[area > 0], area[area > 0]
     found = regions[rows]
     middle = shapely.centroid(found)
-    with np.errstate(all="ignore"):  # coordinates of 1e-180 are numbers, too
-        within = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
+    within = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
     radii = np.nan_to_num(within, posinf=0)
     odd = radii < ROUND * np.sqrt(area / np.pi)
     if odd.any():
@@ -199,7 +200,8 @@ def _off_smaller(regions: Shapes, spots: _Spots, roomy: NDArray[np.bool_]) -> It
         others = others[area[others] < area[i]]
         others = others[np.argsort(-area[others], kind="stable")][:MAX_INSIDE]
         rest = np.empty(len(regions), object)
-        rest[i] = polygonal(shapely.difference(regions[i], shapely.union_all(regions[others])))
+        with np.errstate(all="ignore"):
+            rest[i] = polygonal(shapely.difference(regions[i], shapely.union_all(regions[others])))
         _find(rest, np.array([i]), spots)
         yield b""
 
