@@ -46,6 +46,9 @@ MAX_CELLS = 1 << 22
 FAR = 1e6
 """Cells from the map that a line's vertex may lie: beyond it, fixed-point numbers overflow."""
 
+FINE = 0.25
+"""Pixels. The search for a circle takes long in a sliver, in which nothing would fit."""
+
 MAX_VERTICES = 1000
 """Of a ring whose middle is looked for."""
 
@@ -106,14 +109,16 @@ def place_numbers(polygons: Sequence[Polygon], digit_width: float, font_size: fl
         if beside[i] or sizes[i] < font_size:
             paper.mark(*extents[i].tolist())
         if not beside[i]:
-            size = max(least, sizes[i] // STEP * STEP)
+            size = max(least, float(sizes[i] // STEP * STEP))
             x, y = spots.centres[i].tolist()
-            badges.append(paper.keep(Badge(str(polygons[i].number), x, y, size, widths[i] * size)))
+            badges.append(paper.keep(Badge(str(polygons[i].number), x, y, size, float(widths[i]) * size)))
             paper.mark(*badges[-1].box)
         if i % BATCH == 0:
             yield b""
     for i in np.flatnonzero(beside).tolist():
-        badges.append(paper.beside(str(polygons[i].number), widths[i] * least, least, tuple(extents[i].tolist())))
+        badges.append(
+            paper.beside(str(polygons[i].number), float(widths[i]) * least, least, tuple(extents[i].tolist()))
+        )
         if i % BATCH == 0:
             yield b""
     return badges
@@ -127,6 +132,7 @@ def _sizes(radii: Floats, widths: Floats, font_size: float) -> Floats:
 # --- the middle of an object ----------------------------------------------------------------------------------------------
 
 
+@np.errstate(all="ignore")  # coordinates of 1e-180 are numbers, too: that their squares are none is no fault
 def _regions(polygons: Sequence[Polygon], paper: Paper) -> Shapes:
     """Of each polygon what is in the picture, without its holes."""
     rings = Regions.of(polygons)
@@ -148,21 +154,32 @@ def _coarse(rings: Rings) -> Rings:
     return Rings(rings.points[keep], starts_of(-(-rings.counts // every)))
 
 
+@np.errstate(all="ignore")
 def _find(regions: Shapes, rows: NDArray[np.intp], spots: _Spots) -> None:
     """Fills in the spots of some regions. Circles are exact to a twentieth of the object's width: that cannot be seen."""
     area = shapely.area(regions[rows])
     rows, area = rows[area > 0], area[area > 0]
     found = regions[rows]
     middle = shapely.centroid(found)
-    radii = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
+    within = np.where(shapely.intersects(found, middle), shapely.distance(shapely.boundary(found), middle), 0)
+    radii = np.nan_to_num(within, posinf=0)
     odd = radii < ROUND * np.sqrt(area / np.pi)
     if odd.any():
-        circles = shapely.maximum_inscribed_circle(found[odd], tolerance=np.sqrt(area[odd]) / 20)
-        ends = shapely.get_coordinates(circles).reshape(-1, 2, 2)
-        middle[odd] = shapely.points(ends[:, 0])
-        radii[odd] = shapely.length(circles)
+        middle[odd], radii[odd] = _largest_circles(found[odd], np.maximum(np.sqrt(area[odd]) / 20, FINE))
     spots.centres[rows] = shapely.get_coordinates(middle)
     spots.radii[rows] = radii
+
+
+def _largest_circles(regions: Shapes, tolerances: Floats) -> tuple[Shapes, Floats]:
+    """Middle and radius of the largest circle in each. In what is nearly a line there is none: radius 0."""
+    try:
+        circles = shapely.maximum_inscribed_circle(regions, tolerance=tolerances)
+    except shapely.GEOSException:
+        if len(regions) == 1:
+            return shapely.point_on_surface(regions), np.zeros(1)
+        each = [_largest_circles(regions[[i]], tolerances[[i]]) for i in range(len(regions))]
+        return np.concatenate([middle for middle, _ in each]), np.concatenate([radius for _, radius in each])
+    return shapely.get_point(circles, 0), shapely.length(circles)
 
 
 def _off_smaller(regions: Shapes, spots: _Spots, roomy: NDArray[np.bool_]) -> Iterator[bytes]:
@@ -183,7 +200,8 @@ def _off_smaller(regions: Shapes, spots: _Spots, roomy: NDArray[np.bool_]) -> It
         others = others[area[others] < area[i]]
         others = others[np.argsort(-area[others], kind="stable")][:MAX_INSIDE]
         rest = np.empty(len(regions), object)
-        rest[i] = polygonal(shapely.difference(regions[i], shapely.union_all(regions[others])))
+        with np.errstate(all="ignore"):
+            rest[i] = polygonal(shapely.difference(regions[i], shapely.union_all(regions[others])))
         _find(rest, np.array([i]), spots)
         yield b""
 
@@ -207,7 +225,7 @@ class Paper:
     def mark_line(self, points: Points, reach: float) -> None:
         """A line runs here, and takes `reach` pixels on either side."""
         cells = np.clip(points / self._cell, -FAR, FAR)
-        thickness = 2 * int(np.ceil(reach / self._cell)) + 1
+        thickness = max(1, round(2 * reach / self._cell))
         cv2.polylines(self._taken, [np.rint(cells * 16).astype(np.int32)], False, 1, thickness, cv2.LINE_8, 4)
 
     def keep(self, badge: Badge) -> Badge:
@@ -254,7 +272,7 @@ def _around(extent: tuple[float, ...], width: float, size: float, far: bool) -> 
     """Centres of a text beside a box: right, left, above, below, corners."""
     left, top, right, bottom = extent
     x, y = (left + right) / 2, (top + bottom) / 2
-    gap = size * (1.2 if far else 0.1) + 2
+    gap = size * (1.2 if far else 0.2) + 2
     sideways = (right - left) / 2 + gap + width / 2
     upwards = (bottom - top) / 2 + gap + CAP_HEIGHT * size / 2
     for dx, dy in ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (-1, -1), (1, 1), (-1, 1)):

@@ -112,7 +112,7 @@ def _opacity(alpha: Pixels) -> NDArray[np.float32]:
     """0 to 1."""
     if alpha.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
-            return np.nan_to_num(np.clip(alpha.astype(np.float32), 0, 1))
+            return np.nan_to_num(np.clip(alpha, 0, 1).astype(np.float32))
     most = 1 if alpha.dtype.kind == "b" else np.iinfo(alpha.dtype.str).max
     return np.maximum(alpha, 0).astype(np.float32) / np.float32(most)
 

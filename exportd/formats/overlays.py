@@ -7,35 +7,21 @@ ones first, then come the open lines, then the numbers: nothing hides what lies 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 
 import cv2
 import numpy as np
 import skia
 
-from exportd.core.dataset import Annotation, Dataset, Image, Pixels, Points, Polygon, Polyline
-from exportd.core.geometry import Floats, Rings, areas, boxes, lengths, signed_areas
+from exportd.core.dataset import Annotation, Dataset, Image, Pixels, Points, Polyline
+from exportd.core.geometry import Rings, lengths
 from exportd.core.options import ExportOptions, VisualizationOptions
 from exportd.errors import UnreadableImage
-from exportd.formats.badges import HALO, LEGIBLE, Badge, Paper, place_numbers
+from exportd.formats.badges import LEGIBLE, Badge, Paper, place_numbers
 from exportd.formats.display import Display, Rgb, is_picture
-from exportd.formats.drawing import (
-    BLACK,
-    CAP_HEIGHT,
-    WHITE,
-    Colour,
-    colour_of,
-    fill_paint,
-    font_of,
-    line_path,
-    rings_path,
-    stroke_paint,
-    typeface,
-    width_of,
-    writable,
-)
+from exportd.formats.drawing import typeface, width_of, writable
 from exportd.formats.instances import labels
+from exportd.formats.layers import Layer, badge_layer, dot_radius, line_layer, polygon_layers
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
 from exportd.formats.streaming import MAX_NAMED
@@ -44,14 +30,6 @@ BAND_PIXELS = 1 << 20
 
 PAUSE = 2e7
 """Estimated nanoseconds of drawing between two places to look for a cancel."""
-
-BATCH_POINTS = 100_000
-"""Vertices that become paths between two such places."""
-
-CORE: Colour = (0, 200, 0)
-INCOMPLETE: Colour = (150, 150, 150)
-PARTS: dict[str | None, Colour] = {"head": (255, 214, 0), "midpiece": (0, 229, 255), "tail": (255, 77, 255)}
-OTHER_LINES: Colour = (255, 120, 0)
 
 LONGEST_LABEL = 16
 """Characters of a label that are shown; an id may be a UUID."""
@@ -100,28 +78,18 @@ def overlay_png(
     """The drawing as chunks of a PNG. `band` is in pixels; it changes the bytes, but nothing that can be seen."""
     display = Display.of(pixels)
     yield b""
-    layers = [*(yield from _polygon_layers(annotation.polygons, look)), *_line_layers(annotation.polylines, look)]
+    layers = [*(yield from polygon_layers(annotation.polygons, look)), line_layer(annotation.polylines, look)]
     if look.show_numbers:
         paper = Paper(display.width, display.height)
         face = typeface()
         badges = yield from _badges(annotation, look, project_type, paper, face)
-        layers.append(_badge_layer(badges, face))
+        yield b""
+        layers.append(badge_layer(badges, face))
     rows = max(1, band // display.width)
     yield from png(display.width, display.height, 3, _bands(display, layers, rows))
 
 
 # --- bands --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Layer:
-    """Things of one kind, drawn in order."""
-
-    extents: Floats
-    """What each of them covers: left, top, right, bottom; shape (k, 4)."""
-    costs: Floats
-    """Estimated nanoseconds that each takes to draw."""
-    draw: Callable[[skia.Canvas, int], None]
 
 
 def _bands(display: Display, layers: Sequence[Layer], rows: int) -> Iterator[Rgb]:
@@ -151,103 +119,15 @@ def _visible(layers: Sequence[Layer], width: int, top: int, bottom: int) -> Iter
             yield layer, which
 
 
-def _layer(rings: Rings, margin: float, draw: Callable[[skia.Canvas, int], None]) -> Layer:
-    """Of outlines or lines that reach `margin` pixels beyond their vertices."""
-    extents = boxes(rings) + np.array([-margin, -margin, margin, margin])
-    covered = np.prod(extents[:, 2:] - extents[:, :2], axis=1)
-    return Layer(extents, 20_000 + 400 * rings.counts + 3 * np.minimum(covered, BAND_PIXELS), draw)
-
-
-# --- polygons -----------------------------------------------------------------------------------------------------------
-
-
-def _polygon_layers(polygons: Sequence[Polygon], look: VisualizationOptions) -> Generator[bytes, None, list[Layer]]:
-    """Fills, outlines, outlines of holes."""
-    rings = Rings.of([polygon.points for polygon in polygons])
-    polygons = [polygons[i] for i in np.argsort(-areas(rings), kind="stable")]
-    outlines, holes = [], []
-    waiting = 0
-    for polygon in polygons:
-        outlines.append(rings_path([polygon.points], skia.PathFillType.kEvenOdd))
-        holes.append(rings_path(_one_way(polygon.holes), skia.PathFillType.kWinding) if polygon.holes else None)
-        waiting += len(polygon.points) + 20
-        if waiting > BATCH_POINTS:
-            yield b""
-            waiting = 0
-    external, internal = look.polygon_colors.external, look.polygon_colors.internal
-    colours = [_colour(polygon, colour_of(external)) for polygon in polygons]
-    fills = {colour: fill_paint(colour, 1 - look.transparency) for colour in colours}
-    strokes = {colour: stroke_paint(colour, look.stroke_width) for colour in colours}
-    inner = stroke_paint(colour_of(internal), look.stroke_width)
-
-    def fill(canvas: skia.Canvas, i: int) -> None:
-        if hole := holes[i]:
-            canvas.save()
-            canvas.clipPath(hole, skia.ClipOp.kDifference, True)
-            canvas.drawPath(outlines[i], fills[colours[i]])
-            canvas.restore()
-        else:
-            canvas.drawPath(outlines[i], fills[colours[i]])
-
-    def outline(canvas: skia.Canvas, i: int) -> None:
-        canvas.drawPath(outlines[i], strokes[colours[i]])
-
-    with_holes = [i for i, hole in enumerate(holes) if hole]
-
-    def outline_holes(canvas: skia.Canvas, i: int) -> None:
-        canvas.drawPath(holes[with_holes[i]], inner)
-
-    outer = Rings.of([polygon.points for polygon in polygons])
-    inside = Rings.of([np.concatenate(polygons[i].holes) for i in with_holes])
-    margin = look.stroke_width / 2 + 1
-    layers = [_layer(outer, margin, outline), _layer(inside, margin, outline_holes)]
-    return [_layer(outer, 1, fill), *layers] if look.transparency < 1 else layers
-
-
-def _one_way(rings: Sequence[Points]) -> Iterable[Points]:
-    """All running the same way round: what any of them encloses then counts as enclosed, also where two overlap."""
-    signs = signed_areas(Rings.of(rings)).tolist()
-    return (ring if sign >= 0 else ring[::-1] for ring, sign in zip(rings, signs, strict=True))
-
-
-def _colour(polygon: Polygon, usual: Colour) -> Colour:
-    """Incomplete objects are left out of the metrics: that is told first."""
-    if not polygon.complete:
-        return INCOMPLETE
-    return CORE if polygon.part_class == "core" else usual
-
-
-# --- open lines -----------------------------------------------------------------------------------------------------------
-
-
-def _line_layers(lines: Sequence[Polyline], look: VisualizationOptions) -> list[Layer]:
-    """Lines with a dot at each end."""
-    paths = [line_path(line.points) for line in lines]
-    colours = [PARTS.get(line.part_class, OTHER_LINES) for line in lines]
-    strokes = {colour: stroke_paint(colour, look.stroke_width) for colour in colours}
-    dots = {colour: fill_paint(colour) for colour in colours}
-    radius = _dot_radius(look)
-
-    def draw(canvas: skia.Canvas, i: int) -> None:
-        canvas.drawPath(paths[i], strokes[colours[i]])
-        for end in lines[i].points[[0, -1]].tolist():
-            canvas.drawCircle(*end, radius, dots[colours[i]])
-
-    return [_layer(Rings.of([line.points for line in lines]), radius + 1, draw)]
-
-
-def _dot_radius(look: VisualizationOptions) -> float:
-    return max(1.5, 1.25 * look.stroke_width)
-
-
 # --- numbers and labels ---------------------------------------------------------------------------------------------------
 
 
 def _badges(
     annotation: Annotation, look: VisualizationOptions, project_type: str, paper: Paper, face: skia.Typeface
 ) -> Generator[bytes, None, list[Badge]]:
+    yield b""
     for line in annotation.polylines:
-        paper.mark_line(line.points, _dot_radius(look))
+        paper.mark_line(line.points, dot_radius(look))
     yield b""
     numbers = yield from place_numbers(annotation.polygons, width_of("0", face), look.font_size, paper)
     names = yield from _place_labels(annotation.polylines, look, project_type, paper, face)
@@ -271,7 +151,7 @@ def _place_labels(
         size = min(look.font_size, max(LEGIBLE, LABEL_PER_LENGTH * total[name]))
         text = writable(name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…", face)
         x, y = _middle(lines[i].points)
-        reach = _dot_radius(look) + 1
+        reach = dot_radius(look) + 1
         if 0 <= x <= paper.width and 0 <= y <= paper.height:
             extent = (x - reach, y - reach, x + reach, y + reach)
             badges.append(paper.beside(text, width_of(text, face) * size, size, extent))
@@ -284,36 +164,3 @@ def _middle(points: Points) -> tuple[float, float]:
     along = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     half = along[-1] / 2
     return float(np.interp(half, along, points[:, 0])), float(np.interp(half, along, points[:, 1]))
-
-
-def _badge_layer(badges: Sequence[Badge], face: skia.Typeface) -> Layer:
-    """White letters with a dark rim: they can be read on any ground, and hide less than a plate."""
-    fonts = {size: font_of(face, size) for size in {badge.size for badge in badges}}
-    rims = {size: stroke_paint(BLACK, 2 * HALO * size, 0.85) for size in fonts}
-    white, thin, thick = fill_paint(WHITE), stroke_paint(WHITE, 1), stroke_paint(BLACK, 2.5, 0.85)
-
-    def draw(canvas: skia.Canvas, i: int) -> None:
-        badge = badges[i]
-        if badge.target is not None:
-            start = _edge(badge)
-            canvas.drawLine(*start, *badge.target, thick)
-            canvas.drawLine(*start, *badge.target, thin)
-        x, y = badge.x - badge.width / 2, badge.y + CAP_HEIGHT * badge.size / 2
-        canvas.drawString(badge.text, x, y, fonts[badge.size], rims[badge.size])
-        canvas.drawString(badge.text, x, y, fonts[badge.size], white)
-
-    extents = np.array([_extent(badge) for badge in badges], np.float64).reshape(-1, 4)
-    return Layer(extents + np.array([-2, -2, 2, 2]), np.full(len(badges), 20_000.0), draw)
-
-
-def _extent(badge: Badge) -> tuple[float, float, float, float]:
-    left, top, right, bottom = badge.box
-    x, y = badge.target or (badge.x, badge.y)
-    return min(left, x), min(top, y), max(right, x), max(bottom, y)
-
-
-def _edge(badge: Badge) -> tuple[float, float]:
-    """The point of the badge's box that is nearest to what it belongs to."""
-    left, top, right, bottom = badge.box
-    x, y = badge.target or (badge.x, badge.y)
-    return min(max(x, left), right), min(max(y, top), bottom)
