@@ -36,6 +36,9 @@ from exportd.core.geometry import (
 NO_AREA = 1e-12
 """Share of its hull: an object with less has no area but what rounding leaves."""
 
+SHORT = 1e-8
+"""Share of its hull's size: a shorter edge has a direction that rounding has made, and is no edge for calipers."""
+
 TIE = 1e-9
 """Relative difference below which two diameters, or two axes, are equally long: rounding must not choose."""
 
@@ -160,6 +163,8 @@ def ferets(hull: Rings) -> Ferets:
     """
     if not len(hull.starts):
         return Ferets(*np.empty((3, 0)))
+    flat = ~(areas(hull) > 0)
+    hull = _without_short_edges(hull)
     begin, end = edges(hull)
     along = end - begin
     opposite = _opposite(along, hull)
@@ -177,9 +182,16 @@ def ferets(hull: Rings) -> Ferets:
     turned = np.repeat(chosen, hull.counts)
     shadow = begin[:, 1] * np.cos(turned) - begin[:, 0] * np.sin(turned)
     orthogonal = np.maximum.reduceat(shadow, hull.starts) - np.minimum.reduceat(shadow, hull.starts)
-    flat = ~(areas(hull) > 0)
     least = np.minimum.reduceat(heights, hull.starts)
     return Ferets(*(np.where(flat, np.nan, found) for found in (greatest, least, orthogonal)))
+
+
+def _without_short_edges(hull: Rings) -> Rings:
+    begin, end = edges(hull)
+    box = boxes(hull)
+    size = np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    kept = np.hypot(*(end - begin).T) >= SHORT * np.repeat(size, hull.counts)
+    return Rings(hull.points[kept], starts_of(np.add.reduceat(kept, hull.starts, dtype=np.intp)))
 
 
 def _opposite(along: Floats, hull: Rings) -> Indices:
