@@ -33,6 +33,9 @@ from exportd.core.geometry import (
     sums,
 )
 
+NOTHING = 1e-12
+"""Pixels. No coordinate means so little."""
+
 NO_AREA = 1e-12
 """Share of its hull: an object with less has no area but what rounding leaves."""
 
@@ -133,7 +136,9 @@ def _at_most_1(values: Floats) -> Floats:
 def hulls(rings: Rings) -> Rings:
     """The convex hull of each ring, so directed that its signed area is positive; two vertices for a ring on a line."""
     which = np.repeat(np.arange(len(rings.starts)), rings.counts)
-    found = shapely.convex_hull(shapely.linearrings(rings.points, indices=which))
+    # Products of the very least numbers are 0, which leads GEOS astray; beside 0 they are nothing.
+    points = np.where(np.abs(rings.points) < NOTHING, 0, rings.points)
+    found = shapely.convex_hull(shapely.linearrings(points, indices=which))
     points, of = shapely.get_coordinates(found, return_index=True)
     last = np.append(of[1:] != of[:-1], True) if len(of) else of.astype(bool)
     closing = last & (shapely.get_dimensions(found) == 2)[of]
