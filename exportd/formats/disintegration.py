@@ -180,9 +180,8 @@ def _ascending(stripes: Sequence[Floats], count: int) -> Iterator[Floats]:
 def _closed(mask: Mask) -> Generator[None, None, Mask]:
     """In stripes, each with what is around it that it depends on."""
     side = 2 * CLOSING_RADIUS + 1
-    ellipse = cv2.getStructuringElement(
-        cv2.MORPH_ELLIPSE, (side, side)
-    ).T  # it is wider than high, and columns are rows
+    # Lying and standing the ellipse is not the same, and here columns are rows.
+    ellipse = np.ascontiguousarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).T)
     closed = np.empty_like(mask)
     for left, stripe in _stripes(mask):
         before = max(left - MARGIN, 0)

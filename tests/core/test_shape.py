@@ -185,10 +185,10 @@ def test_lengths_grow_with_the_scale_areas_with_its_square_and_nothing_by_moving
 def test_equally_long_diameters_are_decided_by_their_direction_not_by_rounding() -> None:
     # Two pairs of corners are 65 apart; the outline is 35 wide across the one along x, 25 across the other.
     outline = np.array([(0.0, 0), (30, -10), (65, 0), (60, 25)])
-    shifts = [0, 0.1, 1.3, 77.7, 1e5 + 0.3, 1e6 + 0.7]
+    shifts = [0.37 * 3**k for k in range(14)]
     found = of(*(np.roll(outline, k, axis=0)[::step] * 0.7 + by for k in range(4) for step in (1, -1) for by in shifts))
-    assert found.feret_max == pytest.approx([45.5] * 48)
-    assert found.feret_orthogonal == pytest.approx([24.5] * 48)
+    assert found.feret_max == pytest.approx([45.5] * 112)
+    assert found.feret_orthogonal == pytest.approx([24.5] * 112)
 
 
 def test_a_figure_of_eight_has_no_area_and_the_rest() -> None:
@@ -203,6 +203,15 @@ def test_corners_that_are_nearly_one_corner_do_not_mislead_the_calipers() -> Non
     found = of(np.array([(0, 0), (0, 1), (1, 0), (1, 1), (8.72703577054581e-220, 0), (0, 1.3620868428991334e-135)]))
     assert found.feret_min == pytest.approx([1])
     assert found.feret_max == pytest.approx([math.sqrt(2)])
+
+
+@given(st.integers(0, 1000), st.floats(0, 90), st.sampled_from([1e-15, 1e-13, 1e-10]))
+def test_a_cluster_of_points_is_a_corner(seed: int, angle: float, spread: float) -> None:
+    points = np.repeat(turned(box(30, 10), angle), 8, axis=0)
+    found = of(points + np.random.default_rng(seed).normal(0, spread, points.shape))
+    assert found.feret_min == pytest.approx([10])
+    assert found.feret_max == pytest.approx([math.hypot(30, 10)])
+    assert found.feret_orthogonal == pytest.approx([600 / math.hypot(30, 10)])
 
 
 def test_what_lies_on_a_line_has_neither_width_nor_ratio() -> None:
