@@ -33,8 +33,14 @@ from exportd.core.geometry import (
     sums,
 )
 
+NOTHING = 1e-12
+"""Pixels. No coordinate means so little."""
+
 NO_AREA = 1e-12
 """Share of its hull: an object with less has no area but what rounding leaves."""
+
+SHORT = 1e-8
+"""Share of its hull's size: a shorter edge has a direction that rounding has made, and is no edge for calipers."""
 
 TIE = 1e-9
 """Relative difference below which two diameters, or two axes, are equally long: rounding must not choose."""
@@ -130,7 +136,9 @@ def _at_most_1(values: Floats) -> Floats:
 def hulls(rings: Rings) -> Rings:
     """The convex hull of each ring, so directed that its signed area is positive; two vertices for a ring on a line."""
     which = np.repeat(np.arange(len(rings.starts)), rings.counts)
-    found = shapely.convex_hull(shapely.linearrings(rings.points, indices=which))
+    # Products of the very least numbers are 0, which leads GEOS astray; beside 0 they are nothing.
+    points = np.where(np.abs(rings.points) < NOTHING, 0, rings.points)
+    found = shapely.convex_hull(shapely.linearrings(points, indices=which))
     points, of = shapely.get_coordinates(found, return_index=True)
     last = np.append(of[1:] != of[:-1], True) if len(of) else of.astype(bool)
     closing = last & (shapely.get_dimensions(found) == 2)[of]
@@ -160,6 +168,8 @@ def ferets(hull: Rings) -> Ferets:
     """
     if not len(hull.starts):
         return Ferets(*np.empty((3, 0)))
+    flat = ~(areas(hull) > 0)
+    hull = _without_short_edges(hull)
     begin, end = edges(hull)
     along = end - begin
     opposite = _opposite(along, hull)
@@ -177,9 +187,16 @@ def ferets(hull: Rings) -> Ferets:
     turned = np.repeat(chosen, hull.counts)
     shadow = begin[:, 1] * np.cos(turned) - begin[:, 0] * np.sin(turned)
     orthogonal = np.maximum.reduceat(shadow, hull.starts) - np.minimum.reduceat(shadow, hull.starts)
-    flat = ~(areas(hull) > 0)
     least = np.minimum.reduceat(heights, hull.starts)
     return Ferets(*(np.where(flat, np.nan, found) for found in (greatest, least, orthogonal)))
+
+
+def _without_short_edges(hull: Rings) -> Rings:
+    begin, end = edges(hull)
+    box = boxes(hull)
+    size = np.hypot(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
+    kept = np.hypot(*(end - begin).T) >= SHORT * np.repeat(size, hull.counts)
+    return Rings(hull.points[kept], starts_of(np.add.reduceat(kept, hull.starts, dtype=np.intp)))
 
 
 def _opposite(along: Floats, hull: Rings) -> Indices:

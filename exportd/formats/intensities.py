@@ -21,7 +21,7 @@ CHANNELS = 3
 
 STATISTICS = ("Mean", "SD", "Minimum", "Maximum", "Median", "Integrated")
 
-TOGETHER = 100
+TOGETHER = 40
 """Objects that are looked at in one step, if they are small."""
 
 
@@ -50,16 +50,16 @@ def intensities(polygons: Sequence[Polygon], pixels: Pixels) -> Generator[None, 
             continue
         pending.append((i, inside))
         size += inside.count
-        if size > STEP or len(pending) >= TOGETHER:
-            _small(pending, channels, found)
+        if size > STEP // 2 or len(pending) == TOGETHER:
+            yield from _small(pending, channels, found)
             pending, size = [], 0
-            yield
-    _small(pending, channels, found)
-    yield
+    yield from _small(pending, channels, found)
     return found
 
 
-def _small(objects: Sequence[tuple[int, ObjectPixels]], channels: Sequence[Pixels], found: Floats) -> None:
+def _small(
+    objects: Sequence[tuple[int, ObjectPixels]], channels: Sequence[Pixels], found: Floats
+) -> Generator[None, None, None]:
     """Fills in the statistics of several objects that together are not many pixels."""
     objects = [(i, inside) for i, inside in objects if inside.count]
     if not objects:
@@ -73,6 +73,7 @@ def _small(objects: Sequence[tuple[int, ObjectPixels]], channels: Sequence[Pixel
         if len(values):
             present = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
             found[owner[present], c] = _statistics(values, owner, present)
+        yield
 
 
 def _finite(values: NDArray[np.generic], owners: Indices) -> tuple[Floats, Indices]:

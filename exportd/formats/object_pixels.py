@@ -19,8 +19,10 @@ class ObjectPixels:
 
     def __init__(self, polygon: Polygon, width: int, height: int) -> None:
         runs = run_lengths(polygon.points, polygon.holes, width, height)
-        bounds = np.cumsum(runs)[: len(runs) // 2 * 2].reshape(-1, 2)  # column by column: first pixel, first one after
+        bounds = np.cumsum(runs)[: len(runs) // 2 * 2].reshape(-1, 2)
         lengths = bounds[:, 1] - bounds[:, 0]
+        self.runs = bounds
+        """First pixel of each run and the first after it, in column-major order: column times height plus row."""
         self._begins, self._before, self._height = bounds[:, 0], starts_of(lengths), height
         self.count = int(lengths.sum())
 

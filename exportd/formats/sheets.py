@@ -69,8 +69,8 @@ class Omissions:
         for count, one, several, what in counted:
             if count:
                 yield Warn(f"Metrics: {count} {one if count == 1 else several} {what}.")
-        yield from _named(self.unreadable, "their pixels cannot be read")
-        yield from _named(self.resized, "their files have another size than the project says")
+        yield from _named(self.unreadable, "pixels cannot be read")
+        yield from _named(self.resized, "file and project differ about the size")
 
 
 def _named(images: Sequence[str], why: str) -> Iterator[Warn]:
