@@ -115,6 +115,12 @@ def tiny_world(tmp_path: Path) -> World:
 
 
 @pytest.fixture
+def tiniest_world(tmp_path: Path) -> World:
+    """The same with one image."""
+    return make_world(tmp_path / "tiniest", 1, "spheroid")
+
+
+@pytest.fixture
 def world_of(tmp_path: Path) -> Callable[[int], World]:
     """Worlds with a project of so many images."""
     return lambda images: make_world(tmp_path / f"data{images}", images)

@@ -28,8 +28,8 @@ PATH = "annotations/cvat/annotations.xml"
 Size = tuple[int, int]
 """Width and height of an image in pixels."""
 
-LINES = 100
-"""Open lines between two looks for a cancel."""
+BREATH = 100
+"""Objects between two looks for a cancel."""
 
 _ATTRIBUTES = (
     ("polygon_id", "text", ""),
@@ -94,7 +94,7 @@ def _image_tag(place: int, name: str, size: Size) -> str:
 
 def _polygons(project_type: str, size: Size, annotation: Annotation, losses: Losses) -> Iterator[bytes]:
     source = _source(annotation)
-    for polygon in annotation.polygons:
+    for place, polygon in enumerate(annotation.polygons):
         if not polygon.holes and is_inside(polygon.points, *size):
             tag, shape = "polygon", _points(polygon.points)
         else:
@@ -105,11 +105,13 @@ def _polygons(project_type: str, size: Size, annotation: Annotation, losses: Los
             tag, shape = cut
         label = class_name(project_type, polygon.part_class)
         yield _element(tag, label, shape, source, _polygon_attributes(polygon)).encode()
+        if place % BREATH == 0:
+            yield b""
 
 
 def _polylines(project_type: str, annotation: Annotation) -> Iterator[bytes]:
     source = _source(annotation)
-    for lines in batches(annotation.polylines, LINES):
+    for lines in batches(annotation.polylines, BREATH):
         for line in lines:
             label = class_name(project_type, line.part_class)
             yield _element("polyline", label, _points(line.points), source, _common_attributes(line)).encode()

@@ -42,6 +42,9 @@ LOWEST, HIGHEST = -5000, 60535
 MOST_VERTICES = 65535
 """That the count of vertices can tell; a greater one stands in another place, where ImageJ looks when this one is 0."""
 
+BREATH = 50
+"""Objects between two looks for a cancel."""
+
 PIXEL_CENTRE = 0.5
 """Where lines have their origin, in pixels from the corner."""
 
@@ -109,6 +112,8 @@ def _zipped(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
         entries.append((item, offset))
         offset += len(packed)
         yield packed
+        if len(entries) % BREATH == 0:
+            yield b""
     yield from directory(entries, offset)
 
 

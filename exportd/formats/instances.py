@@ -24,6 +24,10 @@ def labels(project_type: str, lines: Sequence[Polyline]) -> list[str]:
     """
     if project_type != MICROTUBULES:
         return [instance_of(line) or line.name or "" for line in lines]
-    numbers: dict[str | int, int] = {}
-    keys = [instance_of(line) or place for place, line in enumerate(lines)]
-    return [f"MT{numbers.setdefault(key, len(numbers) + 1)}" for key in keys]
+    numbers: dict[tuple[object, ...], int] = {}
+    return [f"MT{numbers.setdefault(_key(line, place), len(numbers) + 1)}" for place, line in enumerate(lines)]
+
+
+def _key(line: Polyline, place: int) -> tuple[object, ...]:
+    """An instance and a track of one name are different things, and so are two lines that have neither."""
+    return (line.instance_id,) if line.instance_id else (None, line.track_id or place)

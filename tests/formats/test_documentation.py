@@ -11,7 +11,7 @@ from exportd.core.options import ExportOptions
 from exportd.formats.documentation import CHART, Written, documentation
 from exportd.formats.guide import metrics_guide
 from exportd.formats.member import Member
-from exportd.formats.table import FORMATS, FormatRow
+from exportd.formats.table import FORMATS, Row
 from exportd.formats.tabular import Column, Kind, Table
 
 SQUARE = np.array([(0.0, 0.0), (9, 0), (9, 9), (0, 9)])
@@ -55,7 +55,7 @@ def test_only_what_is_there_is_described() -> None:
 def test_metrics_are_described_where_they_are_and_have_a_guide() -> None:
     dataset = MemoryDataset(PROJECT, ())
     options = ExportOptions(include_documentation=True, metrics_formats=("csv",))
-    rows = [FormatRow("csv", "CSV", "A row per object.", places=("metrics/metrics.csv",))]
+    rows = [Row("csv", "CSV", "A row per object.", ("metrics/metrics.csv",))]
     written = Written(metrics=rows, tables=(TABLE,), visualizations=True, chart=True)
     readme, metadata, guide = documentation(dataset, options, written, ())
     page = text(readme)

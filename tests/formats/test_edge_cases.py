@@ -169,9 +169,8 @@ def test_no_polygons_at_all_make_an_exporter_fail(rings: list[object], size: tup
     dataset = MemoryDataset(Project("p", "T", "spheroid", "u"), (image,), {"i": annotation})
     options = ExportOptions.model_validate({"annotation_formats": tuple(EXPORTERS)})
     for format_id in EXPORTERS:
-        members, ticks = run(format_id, dataset, options)
+        _, ticks = run(format_id, dataset, options)
         assert ticks == {"a.png": 1}
-        assert members
 
 
 @pytest.mark.parametrize("format_id", EXPORTERS)

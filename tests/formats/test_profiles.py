@@ -17,7 +17,7 @@ from exportd.core.dataset import Annotation, Image, MemoryDataset, Pixels, Point
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats import polygon_sheets
-from exportd.formats.instances import microtubule_labels
+from exportd.formats.instances import labels
 from exportd.formats.member import Tick, Warn
 from exportd.formats.naming import archive_names
 from exportd.formats.profiles import PROFILES, measure, tables
@@ -226,7 +226,7 @@ def test_sperm_are_summed_by_instance_and_part() -> None:
 
 def test_microtubules_have_the_labels_of_the_overlay() -> None:
     lines = (line(3, instance_id="x", track_id="t"), line(5), line(6, track_id="x"), line(7, instance_id="x"), line(5))
-    assert microtubule_labels(seen(lines=lines)) == ["MT1", "MT2", "MT3", "MT1", "MT4"]
+    assert labels("microtubules", lines) == ["MT1", "MT2", "MT3", "MT1", "MT4"]
     frame = image(parent_video_id="v", frame_index=0)
     rows, _ = run(dataset("microtubules", (frame, seen(lines=lines)), (image("b.png"), seen(lines=lines[1:2]))))
     assert [list(row.values()) for row in rows["Microtubule Metrics"]] == [

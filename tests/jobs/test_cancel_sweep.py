@@ -142,12 +142,12 @@ async def test_a_cancel_at_any_scheduling_step(tiny_world: World, due: bool) -> 
     assert endings == {"cancelled", "completed"}
 
 
-async def test_a_cancel_at_any_look_of_a_worker_thread(tiny_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_at_any_look_of_a_worker_thread(tiniest_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def at_check(run: Run, n: int) -> CancelAtCheck:
         monkeypatch.undo()
         return CancelAtCheck(n, run.cancel, monkeypatch)
 
-    checks, found, endings = await sweep(tiny_world, at_check)
+    checks, found, endings = await sweep(tiniest_world, at_check)
     print(f"cancelled at {checks} looks of worker threads: {len(found)} violations")
     assert not found
     assert checks > 20

@@ -252,9 +252,9 @@ def test_segmentations_come_by_image(catalogue: Catalogue, platform: Catalogue) 
 
 def test_totals_count_polygons_and_bytes(catalogue: Catalogue, platform: Catalogue) -> None:
     length = sum(len(polygons(n).polygons) for n in range(3))
-    assert catalogue.totals(PROJECT, None) == Totals(3, 3, 300, length)
-    assert catalogue.totals(PROJECT, ["i2"]) == Totals(1, 2, 100, len(polygons(2).polygons))
-    assert catalogue.totals(OTHER, None) == Totals(0, 0, 0, 0)
+    assert catalogue.totals(PROJECT, None) == Totals(3, 3, 300, 600, length)
+    assert catalogue.totals(PROJECT, ["i2"]) == Totals(1, 2, 100, 200, len(polygons(2).polygons))
+    assert catalogue.totals(OTHER, None) == Totals(0, 0, 0, 0, 0)
     assert platform.totals("p1", None).image_bytes == 200, "the image without a size counts like the others' mean"
 
 

@@ -15,7 +15,7 @@ from exportd.web.problems import INTERNAL, STATUS, answer, http_error, status_of
 
 NOT_OF_REQUESTS = {
     "SettingsError", "DataDirectoryInUse", "DataDirectoryUnusable", "IllegalTransition", "SourceError",
-    "SourceChanged", "ImportFailed", "Unreachable", "ServerRefused", "ChecksumMismatch",
+    "SourceChanged", "UnreadableImage", "ImportFailed", "Unreachable", "ServerRefused", "ChecksumMismatch",
 }  # fmt: skip
 """Errors that never come out of a call of the API; if one does, it is 500."""
 
