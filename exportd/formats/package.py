@@ -1,4 +1,4 @@
-"""A ZIP within the archive, for forms that are one (a workbook): streamed, and packed by isal's fast DEFLATE.
+"""A ZIP within the archive, for forms that are one (a workbook): streamed, and packed by the fastest level of zlib.
 
 As https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT (6.3.10) has it. Each part is written in one pass and
 followed by a data descriptor; times and attributes are fixed.
@@ -7,6 +7,7 @@ followed by a data descriptor; times and attributes are fixed.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Generator, Iterable, Iterator
 
 from isal import isal_zlib
@@ -16,8 +17,8 @@ from exportd.formats.zipping import DEFLATED, Entry, directory
 SLICE = 128 << 10
 """Bytes that are packed between two chunks: some 2 ms."""
 
-LEVEL = 2
-"""Of isal's 0 to 3. The usual DEFLATE takes five times as long at its fastest, to save a tenth."""
+LEVEL = 1
+"""Of zlib's 1 to 9. Not isal, which is faster and now and then packs the same to other bytes."""
 
 LIMIT32 = 4 << 30
 """A part of which so much is expected has sizes of 64 bits. Excel warns when it meets them in a workbook that could do
@@ -50,7 +51,7 @@ def _part(path: str, wide: bool, content: Iterable[bytes]) -> Generator[bytes, N
     sizes = (_MAX32, _MAX32) if wide else (0, 0)
     version = 45 if wide else 20
     yield _LOCAL.pack(b"PK\3\4", version, _FLAGS, DEFLATED, 0, _DATE, 0, *sizes, len(name), len(extra)) + name + extra
-    deflate = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, -isal_zlib.MAX_WBITS)
+    deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     crc = size = compressed = 0
     for piece in content:
         for begin in range(0, len(piece), SLICE):
