@@ -40,7 +40,7 @@ def png(width: int, height: int, channels: int, bands: Iterable[Band]) -> Iterat
     rows = 0
     for band in bands:
         rows += len(band)
-        packed = deflate.compress(_filtered(band, width, channels))
+        packed = deflate.compress(_filtered(band, width, channels).data)
         yield _chunk(b"IDAT", packed) if packed else b""
     if rows != height:
         raise ValueError(f"a picture of {height} rows got {rows}")
