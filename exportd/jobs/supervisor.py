@@ -58,6 +58,8 @@ class _Life:
     concluded: trio.Event = field(default_factory=trio.Event)
     record_error: Exception | None = None
     running: bool = False
+    left: bool = False
+    """Whether a file of it could not be removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ class Supervisor:
             error = caught
         finally:
             life.recorded.set()
-            life.unwound.set()  # nothing of the job works any more, and its file is gone or published
+            life.unwound.set()  # nothing of the job works any more, and its file is gone or published, or `life.left` says so
             with trio.CancelScope(shield=True):
                 await self._settle(life, error)
                 await life.concluded.wait()
@@ -209,7 +211,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._time_out, job.id, name=f"deadline {job.id}")
             reporter = Reporter(job.id, self._registry, self._hub, self._now)
-            async with self._staged(job.id) as staged:
+            async with self._staged(life) as staged:
                 produced = await self._runner.produce(job, staged, reporter)
                 await self._commit(job, staged, produced)
             nursery.cancel_scope.cancel(reason="the export has ended")
@@ -219,18 +221,25 @@ class Supervisor:
         self.cancel_nowait(job_id, by="timeout", reason=Reason.TIMEOUT)
 
     @asynccontextmanager
-    async def _staged(self, job_id: str) -> AsyncIterator[Staged]:
+    async def _staged(self, life: _Life) -> AsyncIterator[Staged]:
         """A staging file that is gone, whatever ends the block, unless it was committed."""
-        staged = await trio.to_thread.run_sync(self._artifacts.stage, job_id)
+        staged = await trio.to_thread.run_sync(self._artifacts.stage, life.job_id)
         keep = False
         try:
             yield staged
-            keep = self._registry.get(job_id).state is State.COMPLETED
+            keep = self._registry.get(life.job_id).state is State.COMPLETED
         finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
-                if not keep:
-                    await trio.to_thread.run_sync(staged.unlink)
-            self._nursery.start_soon(self._release, staged, name=f"release {job_id}")
+            if not keep:
+                await self._unlink(life, staged)
+            self._nursery.start_soon(self._release, staged, name=f"release {life.job_id}")
+
+    async def _unlink(self, life: _Life, staged: Staged) -> None:
+        with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
+            try:
+                await trio.to_thread.run_sync(staged.unlink)
+            except OSError as error:  # the job ends as it would; the next sweep takes what is left
+                life.left = True
+                log.error("cleanup_failed", job=life.job_id, error=repr(error))
 
     async def _release(self, staged: Staged) -> None:
         """Closes the file. Not the job's business, and no answer waits for it: of a large file that has no name any more
@@ -305,7 +314,9 @@ class Supervisor:
             if deadline.cancelled_caught:
                 log.warning("cleanup_takes_long", job=life.job_id)
             job = self._registry.get(life.job_id)
-            await self._conclude_anyhow(job, Event.CANCEL_DONE, cleanup_completed=life.unwound.is_set())
+            await self._conclude_anyhow(
+                job, Event.CANCEL_DONE, cleanup_completed=life.unwound.is_set() and not life.left
+            )
         life.concluded.set()
 
     async def _conclude_anyhow(self, job: Job, event: Event, **changes: Any) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Collection
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -145,10 +146,12 @@ class Staged:
         _remove(self._scratch)
 
     def unlink(self) -> None:
-        """Removes the scratch folder, and the file under whichever of its names it has; again is fine."""
-        self.clear_scratch()
-        self._path.unlink(missing_ok=True)
-        self._target.unlink(missing_ok=True)
+        """Removes the file, under whichever of its names it has, and the scratch folder; again is fine. Raises OSError,
+        and removes what it can even so."""
+        with ExitStack() as stack:
+            stack.callback(self.clear_scratch)
+            stack.callback(self._target.unlink, missing_ok=True)
+            stack.callback(self._path.unlink, missing_ok=True)
 
     def _look_at_space(self) -> None:
         if self._artifacts.free() <= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 import zipfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -38,7 +39,7 @@ from exportd.errors import (
 )
 from exportd.jobs.service import Service
 from exportd.settings import Reserve
-from exportd.store.artifacts import Staged
+from exportd.store.artifacts import Artifacts, Staged
 from exportd.store.embedded import ShareStatus
 from exportd.store.journal import Journal, SaveJob, read_audit
 
@@ -50,6 +51,11 @@ FULL = StartRequest(
 )
 PATIENCE = 30
 NOBODY = "3f0c6a52-1d0f-4c57-9a53-5f4b1c6f0e11"
+
+
+def open_files() -> list[str]:
+    """What the descriptors of this process lead to."""
+    return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
 
 
 async def finished(service: Service, world: World, request: StartRequest = FULL) -> Job:
@@ -342,3 +348,38 @@ async def test_an_error_after_the_commit_does_not_keep_the_job_alive(
     async with world.service() as service:
         job = await finished(service, world, DOCS)
         assert (job.status, world.files()) == ("completed", [f"archives/{job.id}.zip"])
+
+
+async def test_a_file_that_cannot_be_removed_is_admitted_closed_and_swept_at_the_next_start(
+    slow_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(staged: Staged) -> None:
+        raise OSError(errno.EIO, "planted")
+
+    async with slow_world.service() as service:
+        with monkeypatch.context() as patched, service.watch(slow_world.alice) as feed, trio.fail_after(PATIENCE):
+            patched.setattr(Staged, "unlink", refuse)
+            job = await service.start(slow_world.alice, slow_world.project_id, FULL)
+            while (await feed.receive()).event != "export:progress":
+                pass
+            job, _ = await service.cancel(slow_world.alice, slow_world.project_id, job.id)
+        assert (job.status, job.cleanup_completed) == ("cancelled", False)
+        assert slow_world.files() == [f"staging/{job.id}.zip"]
+    assert not [target for target in open_files() if job.id in target]
+    async with slow_world.service():
+        assert slow_world.files() == []
+
+
+def test_a_scratch_folder_that_cannot_be_removed_does_not_keep_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, "planted")
+
+    staged = Artifacts(tmp_path, Reserve(0, None)).stage("j")
+    (staged.scratch() / "rows").touch()
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    with pytest.raises(OSError, match="planted"):
+        staged.unlink()
+    staged.close()
+    assert [path.name for path in (tmp_path / "staging").iterdir()] == ["j.scratch"]
