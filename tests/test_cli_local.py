@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 
 from exportd import logs
 from exportd.cli import cli
-from exportd.cli.serving import check_archive
 from exportd.store.artifacts import DataLock
 from exportd.store.sample import draw_project
+from exportd.verifying.archive import verify
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
 
@@ -105,7 +105,8 @@ def test_an_export_without_a_daemon_runs_here(project: str, tmp_path: Path) -> N
     assert done.stdout == "out.zip\n"
     assert "100 %" in done.stderr
     assert "verified" in done.stderr
-    assert check_archive(tmp_path / "out.zip") == 3 + 1 + 1
+    verdict = verify(tmp_path / "out.zip")
+    assert (verdict.whole, verdict.members) == (True, 3 + 1 + 3)
     assert "annotations/coco/annotations.json" in names(tmp_path / "out.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "drawn", "out.zip"]
 

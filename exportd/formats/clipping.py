@@ -29,10 +29,15 @@ def cut_ring(points: Points, width: int, height: int) -> list[shapely.Polygon]:
 
 def cut_region(polygon: Polygon, width: int, height: int) -> list[shapely.Polygon]:
     """What of a polygon without its holes is in the image, piece by piece, the largest first."""
-    region = shapes(Rings.of([polygon.points]))[0]
+    return _cut(without_holes(polygon), width, height)
+
+
+def without_holes(polygon: Polygon) -> shapely.Geometry:
+    """What a polygon covers by the even-odd rule, minus the union of its holes; valid whatever they are."""
+    (region,) = shapes(Rings.of([polygon.points]))
     if polygon.holes:
         region = shapely.difference(region, shapely.union_all(shapes(Rings.of(polygon.holes))))
-    return _cut(region, width, height)
+    return region
 
 
 def _cut(region: shapely.Geometry, width: int, height: int) -> list[shapely.Polygon]:

@@ -16,8 +16,7 @@ from exportd.formats.guide import metrics_guide, plain
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.table import Row
 from exportd.formats.tabular import Table
-
-CHART = "wound_healing/wound_area_chart.png"
+from exportd.formats.wound_chart import PATH as CHART
 
 METADATA_VERSION = 1
 """Of the layout of `metadata.json`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,14 +22,14 @@ import numpy as np
 import shapely
 
 from exportd.core.dataset import Annotation, Dataset, Image, Points, Polygon, Polyline
-from exportd.core.geometry import Floats, Rings, pieces, shapes
+from exportd.core.geometry import Floats, pieces
 from exportd.core.options import ExportOptions
 from exportd.formats.classes import CLASSES, class_name
-from exportd.formats.clipping import ring_of
+from exportd.formats.clipping import ring_of, without_holes
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.naming import archive_names
 from exportd.formats.streaming import chunked
-from exportd.formats.zipping import Entry, directory, entry
+from exportd.formats.zipping import packed
 
 FOLDER = "annotations/imagej/"
 
@@ -41,9 +41,6 @@ LOWEST, HIGHEST = -5000, 60535
 
 MOST_VERTICES = 65535
 """That the count of vertices can tell; a greater one stands in another place, where ImageJ looks when this one is 0."""
-
-BREATH = 50
-"""Objects between two looks for a cancel."""
 
 PIXEL_CENTRE = 0.5
 """Where lines have their origin, in pixels from the corner."""
@@ -78,7 +75,7 @@ def imagej(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick 
 def _member(project_type: str, image: Image, annotation: Annotation, losses: _Losses) -> Member:
     return Member(
         f"{FOLDER}{image.stem}_RoiSet.zip",
-        chunked(_zipped(_files(project_type, annotation, losses))),
+        chunked(packed(_files(project_type, annotation, losses))),
         "application/zip",
         compress=False,
         source_image_id=image.id,
@@ -104,40 +101,15 @@ class _Losses:
             yield Warn(f"ImageJ ROIs: {who} left out: holes leave nothing of it.")
 
 
-def _zipped(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
-    """A ZIP of these files, by the same rules as the archive."""
-    entries, offset = [], 0
-    for name, body in files:
-        packed, item = _packed(Member(name, [body]))
-        entries.append((item, offset))
-        offset += len(packed)
-        yield packed
-        if len(entries) % BREATH == 0:
-            yield b""
-    yield from directory(entries, offset)
-
-
-def _packed(member: Member) -> tuple[bytes, Entry]:
-    packing = entry(member)
-    parts: list[bytes] = []
-    while True:
-        try:
-            part = next(packing)
-        except StopIteration as done:
-            return b"".join(parts), done.value
-        if isinstance(part, bytes):
-            parts.append(part)
-
-
-def _files(project_type: str, annotation: Annotation, losses: _Losses) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each ROI. ImageJ takes its name for the list from the file's own, so both are the same."""
+def _files(project_type: str, annotation: Annotation, losses: _Losses) -> Iterator[Member]:
+    """A file for each ROI. ImageJ takes its name for the list from the file's own, so both are the same."""
     objects: tuple[Polygon | Polyline, ...] = (*annotation.polygons, *annotation.polylines)
     for name, item in zip(roi_names([item.id for item in objects]), objects, strict=True):
         kind = class_name(project_type, item.part_class)
         if isinstance(item, Polyline):
-            yield f"{name}.roi", roi(_line(item.points), name, kind, _properties(item, kind))
+            yield Member(f"{name}.roi", [roi(_line(item.points), name, kind, _properties(item, kind))])
         elif body := _area(item):
-            yield f"{name}.roi", roi(body, name, kind, _properties(item, kind))
+            yield Member(f"{name}.roi", [roi(body, name, kind, _properties(item, kind))])
         else:
             losses.filled += 1
 
@@ -189,9 +161,7 @@ def _area(polygon: Polygon) -> Geometry | None:
 
 def _apart(polygon: Polygon) -> list[Points]:
     """Rings that do not cross, so that the even-odd rule covers the polygon without the union of its holes."""
-    (outline,) = shapes(Rings.of([polygon.points]))
-    rest = shapely.difference(outline, shapely.union_all(shapes(Rings.of(polygon.holes))))
-    return [ring_of(ring) for piece in pieces(rest) for ring in (piece.exterior, *piece.interiors)]
+    return [ring_of(ring) for piece in pieces(without_holes(polygon)) for ring in (piece.exterior, *piece.interiors)]
 
 
 def _line(points: Points) -> Geometry:

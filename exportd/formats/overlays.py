@@ -24,7 +24,7 @@ from exportd.formats.instances import labels
 from exportd.formats.layers import Layer, badge_layer, dot_radius, line_layer, polygon_layers
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
-from exportd.formats.streaming import MAX_NAMED
+from exportd.formats.streaming import listed
 
 BAND_PIXELS = 1 << 20
 
@@ -53,10 +53,8 @@ def overlays(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tic
 
 
 def _sentence(names: Sequence[str]) -> str:
-    named = ", ".join(names[:MAX_NAMED])
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
     what = "1 image has none, as its pixels" if len(names) == 1 else f"{len(names)} images have none, as their pixels"
-    return f"Visualizations: {what} cannot be read: {named}{more}."
+    return f"Visualizations: {what} cannot be read: {listed(names)}."
 
 
 def _overlay(dataset: Dataset, image: Image, annotation: Annotation, look: VisualizationOptions) -> Member | None:

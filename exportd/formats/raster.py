@@ -1,5 +1,6 @@
-"""Pixels of objects, by the rule of `rle` and with its formulas, for pictures that are made strip by strip.
+"""Pixels of objects, for pictures that are made strip by strip.
 
+The rule and the arithmetic are those of `rle`, or a pixel more or less would differ.
 Places are those of `rle`: column by column, so the pixel in column x and row y of a picture of `height` rows is at
 x * height + y. No array is as large as the picture.
 """
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exportd.core.geometry import Indices, Rings, starts_of
-from exportd.formats.rle import _crossings, _odd  # the very same arithmetic, or a pixel more or less would differ
+from exportd.formats.rle import crossings, odd
 
 Mask: TypeAlias = NDArray[np.bool_]
 Span: TypeAlias = tuple[int, int]
@@ -41,7 +42,7 @@ def pixels(rings: Rings, width: int, height: int) -> tuple[Indices, Indices]:
     owner = np.repeat(np.repeat(np.arange(len(rings.starts)), rings.counts), last - first)
     # As if each ring had a picture of its own, one behind the other, with a place for the end of each.
     stride = width * height + 1
-    changes = _odd(owner * stride + _crossings(left, right, first, last, height))
+    changes = odd(owner * stride + crossings(left, right, first, last, height))
     begin, lengths = changes[::2], changes[1::2] - changes[::2]
     owner = np.repeat(begin // stride, lengths)
     place: Indices = np.repeat(begin - starts_of(lengths), lengths) + np.arange(len(owner)) - owner * stride

@@ -8,7 +8,8 @@ import numpy as np
 import shapely
 
 from exportd.core.dataset import Points, Polygon
-from exportd.core.geometry import Rings, Shapes, pieces, shapes
+from exportd.core.geometry import Shapes, pieces
+from exportd.formats.clipping import without_holes
 
 BATCH = 100
 """Objects that become one piece of a file, at most: some 50 KiB."""
@@ -39,7 +40,7 @@ def regions(polygons: Sequence[Polygon]) -> Iterator[list[shapely.Polygon]]:
         return
     sound = _with_holes(polygons)
     for polygon, shape, is_valid in zip(polygons, sound, shapely.is_valid(sound).tolist(), strict=True):
-        yield [shape] if is_valid else _made_valid(polygon)
+        yield [shape] if is_valid else pieces(without_holes(polygon))
 
 
 def _with_holes(polygons: Sequence[Polygon]) -> Shapes:
@@ -56,10 +57,3 @@ def _rings(rings: Sequence[Points]) -> Shapes:
     which = np.repeat(np.arange(len(rings)), counts)
     found: Shapes = shapely.linearrings(np.concatenate(rings), indices=which)
     return found
-
-
-def _made_valid(polygon: Polygon) -> list[shapely.Polygon]:
-    region = shapes(Rings.of([polygon.points]))[0]
-    if polygon.holes:
-        region = shapely.difference(region, shapely.union_all(shapes(Rings.of(polygon.holes))))
-    return pieces(region)

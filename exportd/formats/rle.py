@@ -65,14 +65,14 @@ def window(runs: Indices, height: int) -> Window | None:
     changes = np.cumsum(runs)[: len(runs) // 2 * 2]
     if not len(changes):
         return None
-    begins, ends = _odd(np.concatenate([changes, changes + height])).reshape(-1, 2).T
+    begins, ends = odd(np.concatenate([changes, changes + height])).reshape(-1, 2).T
     counts = ends - begins
     places = np.repeat(begins - starts_of(counts), counts) + np.arange(counts.sum())
     column, row = np.divmod(places, height)
     left, top = int(column.min()), int(row.min())
     width, rows = int(column.max()) - left, int(row.max()) - top + 1
     # What ends with one row and begins again with the next is one run.
-    bounds = _odd((row - top) * width + column - left)
+    bounds = odd((row - top) * width + column - left)
     found = np.diff(np.concatenate([[0], bounds, [width * rows]]))
     return Window(left, top, width, rows, found if found[-1] else found[:-1])
 
@@ -93,18 +93,18 @@ def _changes(ring: Points, width: int, height: int) -> Indices:
     step = max(1, MAX_CROSSINGS // len(ring))
     for column in range(begin, end, step):
         low, high = np.maximum(first, column), np.minimum(last, min(column + step, end))
-        places.append(_odd(_crossings(left, right, low, high, height)))
-    return _odd(np.concatenate(places))  # the last place of one stretch is the first of the next
+        places.append(odd(crossings(left, right, low, high, height)))
+    return odd(np.concatenate(places))  # the last place of one stretch is the first of the next
 
 
-def _odd(places: Indices) -> Indices:
+def odd(places: Indices) -> Indices:
     """Those that are there an odd number of times, once and ascending."""
     found, times = np.unique(places, return_counts=True)
-    odd: Indices = found[times % 2 == 1]
-    return odd
+    left: Indices = found[times % 2 == 1]
+    return left
 
 
-def _crossings(left: Floats, right: Floats, low: Indices, high: Indices, height: int) -> Indices:
+def crossings(left: Floats, right: Floats, low: Indices, high: Indices, height: int) -> Indices:
     """Places of the first pixels below each edge in its columns from `low` up to `high`, exclusive."""
     counts = np.maximum(high - low, 0)
     edge = np.repeat(np.arange(len(left)), counts)

@@ -11,7 +11,7 @@ from exportd.core.geometry import Floats
 from exportd.core.options import ExportOptions
 from exportd.errors import UnreadableImage
 from exportd.formats.member import Warn
-from exportd.formats.streaming import MAX_NAMED, size_of
+from exportd.formats.streaming import listed, size_of
 from exportd.formats.tabular import Column, Kind, Table, Values
 
 
@@ -75,10 +75,8 @@ class Omissions:
 
 def _named(images: Sequence[str], why: str) -> Iterator[Warn]:
     if count := len(images):
-        names = ", ".join(images[:MAX_NAMED])
-        more = f" and {count - MAX_NAMED} more" if count > MAX_NAMED else ""
         what = "1 image has" if count == 1 else f"{count} images have"
-        yield Warn(f"Metrics: {what} no intensities, as {why}: {names}{more}.")
+        yield Warn(f"Metrics: {what} no intensities, as {why}: {listed(images)}.")
 
 
 @dataclass(frozen=True, slots=True)

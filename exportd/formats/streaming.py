@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -45,6 +45,12 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
+def listed(names: Sequence[str]) -> str:
+    """The first `MAX_NAMED`, and how many there are besides."""
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
+
+
 def size_of(image: Image) -> tuple[int, int] | None:
     """Width and height in pixels, where both are known."""
     return (image.width, image.height) if image.width and image.height else None
@@ -72,10 +78,8 @@ class Losses:
     def warnings(self) -> Iterator[Warn]:
         """A sentence for each kind of loss that there was."""
         if count := len(self._sizeless):
-            names = ", ".join(self._sizeless[:MAX_NAMED])
-            more = f" and {count - MAX_NAMED} more" if count > MAX_NAMED else ""
             yield self._warn(
-                count, "image of unknown size is", "images of unknown size are", f"left out: {names}{more}"
+                count, "image of unknown size is", "images of unknown size are", f"left out: {listed(self._sizeless)}"
             )
         if self.lines:
             yield self._warn(self.lines, "polyline is", "polylines are", "left out: the format has no open lines")

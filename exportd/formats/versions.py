@@ -14,7 +14,6 @@ SHAPING = (
     "orjson",
     "pillow",
     "pyarrow",
-    "roifile",
     "shapely",
     "skia-python",
     "tifffile",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,10 +23,11 @@ import xlsxwriter
 from xlsxwriter.utility import xl_rowcol_to_cell
 
 from exportd.formats.cells import sheet_rows
-from exportd.formats.package import package
+from exportd.formats.member import Member
 from exportd.formats.spool import Spool
 from exportd.formats.tabular import Kind, Table
 from exportd.formats.wound_chart import AREA, ORDER, TIME_SERIES
+from exportd.formats.zipping import packed
 
 SHEET_ROWS = 1_048_576
 """What a sheet of Excel holds, the header among them."""
@@ -36,6 +37,9 @@ NAME_CHARACTERS = 31
 
 CELL_BYTES = 150
 """More XML than a cell has on the average of a large sheet, where numbers have 45."""
+
+LEVEL = 1
+"""Of zlib: more takes twice as long, to save a tenth."""
 
 NUMBER_WIDTH, WIDEST = 14, 60
 """Of a column, in characters: 12345.678901 can be read; a longer text is cut on the screen only."""
@@ -89,17 +93,18 @@ def workbook(spool: Spool, sheet_rows: int = SHEET_ROWS) -> Iterator[bytes]:
     sheets = list(sheets_of(spool, sheet_rows))
     by_path = {f"xl/worksheets/sheet{number}.xml": sheet for number, sheet in enumerate(sheets, start=1)}
     with closing(_Rows(spool)) as rows:
-        yield from package(_parts(_frame(spool, sheets), by_path, rows))
+        yield from packed(_parts(_frame(spool, sheets), by_path, rows), LEVEL)
 
 
-def _parts(frame: bytes, by_path: dict[str, Sheet], rows: _Rows) -> Iterator[tuple[str, int, Iterable[bytes]]]:
+def _parts(frame: bytes, by_path: dict[str, Sheet], rows: _Rows) -> Iterator[Member]:
     with zipfile.ZipFile(io.BytesIO(frame)) as book:
         for path in book.namelist():
             content = book.read(path)
             if sheet := by_path.get(path):
-                yield path, sheet.rows * len(sheet.table.columns) * CELL_BYTES, _filled(content, sheet, rows)
+                expected = sheet.rows * len(sheet.table.columns) * CELL_BYTES
+                yield Member(path, _filled(content, sheet, rows), size=expected)
             else:
-                yield path, len(content), [content]
+                yield Member(path, [content], size=len(content))
 
 
 def _filled(content: bytes, sheet: Sheet, rows: _Rows) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import hashlib
 import struct
 import zlib
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,6 +36,8 @@ ZIP32_LIMIT = (4 << 30) - (4 << 20)
 compress (5 bytes in 16 KiB)."""
 
 LEVEL = 6
+"""Of zlib's 1 to 9, where nothing else is said. Not isal, which is faster and now and then gives other bytes."""
+
 STORED, DEFLATED = 0, 8
 
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
@@ -75,7 +77,30 @@ class Entry:
     original_name: str | None
 
 
-def entry(member: Member) -> Packed:
+def packed(members: Iterable[Member], level: int = LEVEL) -> Generator[bytes, None, None]:
+    """A whole archive, for members that are one themselves. After each of its members a place to look for a cancel.
+
+    What else stands among their chunks is dropped. Raises as `entry`.
+    """
+    entries: list[tuple[Entry, int]] = []
+    offset = 0
+    for member in members:
+        begin = offset
+        with closing(entry(member, level)) as pieces:
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as done:
+                    entries.append((done.value, begin))
+                    break
+                if isinstance(piece, bytes):
+                    offset += len(piece)
+                    yield piece
+        yield b""
+    yield from directory(entries, offset)
+
+
+def entry(member: Member, level: int = LEVEL) -> Packed:
     """Header, body and, for a streamed member, data descriptor, in pieces of at most `PIECE` bytes; returns the `Entry`.
 
     Chunks that are no bytes are passed through. Empty pieces are places to look for a cancel. The member's chunks are
@@ -87,7 +112,7 @@ def entry(member: Member) -> Packed:
         close = getattr(member.chunks, "close", None)
         if callable(close):
             stack.callback(close)
-        return (yield from _Writing(member).run())
+        return (yield from _Writing(member, level).run())
 
 
 def directory(entries: Iterable[tuple[Entry, int]], start: int) -> Iterator[bytes]:
@@ -111,12 +136,12 @@ def directory(entries: Iterable[tuple[Entry, int]], start: int) -> Iterator[byte
 class _Writing:
     """One member on its way."""
 
-    def __init__(self, member: Member) -> None:
+    def __init__(self, member: Member, level: int) -> None:
         self._member = member
         self._name = member.path.encode()
         if not 0 < len(self._name) <= _MAX16:
             raise ValueError(f"a ZIP cannot hold a member whose path has {len(self._name)} bytes")
-        self._deflate = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS) if member.compress else None
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS) if member.compress else None
         self._sha256 = hashlib.sha256()
         self._crc = self._size = self._compressed = 0
         self._held: list[bytes] = []

@@ -32,7 +32,7 @@ Work = Iterator[Member | Tick | Warn]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Members of one stage in their order. `work` makes the generator, in the thread that first runs it."""
+    """Members of one stage in their order. `work` makes the generator, which does nothing before a worker thread runs it."""
 
     stage: str
     work: Callable[[], Work]

@@ -15,13 +15,14 @@ from exportd.core.dataset import Image
 from exportd.core.job import Job
 from exportd.errors import SourceChanged, UnreadableImage
 from exportd.formats.croissant import croissant
-from exportd.formats.documentation import CHART, Written, documentation
+from exportd.formats.documentation import Written, documentation
 from exportd.formats.manifest import export_report, manifest, sums
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.metrics import metrics
 from exportd.formats.overlays import overlays
 from exportd.formats.profiles import tables
 from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
+from exportd.formats.wound_chart import PATH as CHART
 from exportd.jobs.dataset import ProjectDataset, sizes, survey
 from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
 from exportd.jobs.reporter import Reporter

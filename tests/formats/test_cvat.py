@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from exporting import HEIGHT, WIDTH, dataset, export, objects, polygons, rings, square
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from vector import HEIGHT, WIDTH, dataset, export, objects, polygons, rings, square
 
 from exportd.core.dataset import Annotation, Image, MemoryDataset, Polygon, Polyline, Project
 from exportd.formats.classes import CLASSES

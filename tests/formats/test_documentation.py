@@ -8,11 +8,12 @@ import orjson
 
 from exportd.core.dataset import Annotation, Image, MemoryDataset, Notes, Polygon, Project, Skipped
 from exportd.core.options import ExportOptions
-from exportd.formats.documentation import CHART, Written, documentation
+from exportd.formats.documentation import Written, documentation
 from exportd.formats.guide import metrics_guide
 from exportd.formats.member import Member
 from exportd.formats.table import FORMATS, Row
 from exportd.formats.tabular import Column, Kind, Table
+from exportd.formats.wound_chart import PATH as CHART
 
 SQUARE = np.array([(0.0, 0.0), (9, 0), (9, 9), (0, 9)])
 PROJECT = Project("p", "Cells | <b>", "spheroid", "u")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from exporting import CASES, ODD_PROJECTS, odd_project
 from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as reader
@@ -16,12 +17,10 @@ from exportd.core.dataset import Image, MemoryDataset, Project
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats.member import Member, Tick, Warn
-from exportd.formats.naming import archive_names
 from exportd.formats.table import FORMATS
 from exportd.formats.zipping import entry
 
-CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "edge_cases"
-FILES = sorted(CASES.glob("*.json"))
+FILES = ODD_PROJECTS
 EXPORTERS = {row.id: row.exporter for row in FORMATS if row.exporter is not None}
 
 here = pytest.mark.skipif(not FILES, reason="the odd projects are not here")
@@ -32,19 +31,10 @@ def each_case(test: Any) -> Any:
 
 
 def load(file: Path) -> tuple[MemoryDataset, ExportOptions]:
-    case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    rows = case["images"]
-    names = archive_names([row["name"] for row in rows])
-    images = tuple(
-        Image(row["id"], name, row["name"], row["width"], row["height"], "image/png", 1)
-        for row, name in zip(rows, names, strict=True)
+    dataset, scale = odd_project(file)
+    return dataset, ExportOptions.model_validate(
+        {"annotation_formats": tuple(EXPORTERS), "pixel_to_micrometer_scale": scale}
     )
-    annotations = {row["id"]: parse_annotation(row["polygons"], row["width"], row["height"]) for row in rows}
-    scale = case["scale"] if case["scale"] and case["scale"] <= 1000 else None
-    options = ExportOptions.model_validate(
-        {"annotation_formats": tuple(EXPORTERS), "pixel_to_micrometer_scale": scale and float(scale)}
-    )
-    return MemoryDataset(Project("p", case["case"], case["projectType"], "u"), images, annotations), options
 
 
 def run(format_id: str, dataset: MemoryDataset, options: ExportOptions) -> tuple[dict[str, bytes], Counter[str]]:

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import numpy as np
 import shapely
+from exporting import dataset, export, objects, polygons, square
 from hypothesis import given
 from shapely.geometry import shape
-from vector import dataset, export, objects, polygons, square
 
 from exportd.core.dataset import Annotation, Polygon, Polyline
 from exportd.formats.geojson import geojson

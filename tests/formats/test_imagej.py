@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import exporting
 import numpy as np
 import orjson
 import pytest
@@ -19,7 +20,7 @@ from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats.classes import CLASSES
 from exportd.formats.imagej import HIGHEST, LOWEST, imagej, roi_names
-from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.member import Member
 
 OPTIONS = ExportOptions(annotation_formats=("imagej",))
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -42,18 +43,8 @@ def dataset(*annotations: Annotation, project_type: str = "spheroid") -> MemoryD
 
 def export(source: MemoryDataset) -> tuple[dict[str, bytes], list[str], list[str]]:
     """Members by path, images that were counted, warnings."""
-    members: dict[str, bytes] = {}
-    ticks, warnings = [], []
-    for value in imagej(source, OPTIONS):
-        match value:
-            case Member():
-                assert not value.compress
-                members[value.path] = b"".join(c for c in value.chunks if isinstance(c, bytes))
-            case Tick(item):
-                ticks.append(item)
-            case Warn(sentence):
-                warnings.append(sentence)
-    return members, ticks, warnings
+    done = exporting.export(imagej, source)
+    return done.members, done.counted, done.warnings
 
 
 def read(body: bytes) -> dict[str, ImagejRoi]:
@@ -240,11 +231,11 @@ def check(project: MemoryDataset) -> int:
     return objects
 
 
-@pytest.mark.parametrize("file", sorted((SHARED / "edge_cases").glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", exporting.ODD_PROJECTS, ids=lambda file: file.stem)
 def test_odd_projects_keep_every_object(file: Path) -> None:
-    case = orjson.loads(file.read_bytes())
-    found = [parse_annotation(row["polygons"], row["width"], row["height"]) for row in case["images"]]
-    check(dataset(*found, project_type=case["projectType"]))
+    project, _ = exporting.odd_project(file)
+    found = [annotation for _, annotation in project.annotated()]
+    check(dataset(*found, project_type=project.project.type))
 
 
 def test_real_outlines_are_all_there() -> None:

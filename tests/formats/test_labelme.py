@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
+from exporting import dataset, export, objects, polygons, square
 from hypothesis import given
 from jsonschema import Draft202012Validator
-from vector import dataset, export, objects, polygons, square
 
 from exportd.core.dataset import Annotation, Polygon, Polyline
 from exportd.formats.labelme import labelme

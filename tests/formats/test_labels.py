@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import exporting
 import numpy as np
 import orjson
 import pytest
@@ -22,7 +23,7 @@ from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats import labels as module
 from exportd.formats.labels import colours, labels
-from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.member import Member
 from exportd.formats.rle import compressed, run_lengths
 
 Array = NDArray[Any]
@@ -50,18 +51,8 @@ def dataset(annotation: Annotation, size: tuple[int | None, int | None] = (WIDTH
 
 def export(source: MemoryDataset) -> tuple[dict[str, bytes], list[str], list[str]]:
     """Members by path, images that were counted, warnings."""
-    members: dict[str, bytes] = {}
-    ticks, warnings = [], []
-    for value in labels(source, OPTIONS):
-        match value:
-            case Member():
-                assert not value.compress
-                members[value.path] = b"".join(c for c in value.chunks if isinstance(c, bytes))
-            case Tick(item):
-                ticks.append(item)
-            case Warn(sentence):
-                warnings.append(sentence)
-    return members, ticks, warnings
+    done = exporting.export(labels, source)
+    return done.members, done.counted, done.warnings
 
 
 def read(body: bytes) -> Array:
@@ -239,16 +230,11 @@ def test_real_outlines_have_the_pixels_of_their_masks() -> None:
     assert seen + hidden == objects
 
 
-@pytest.mark.parametrize("file", sorted((SHARED / "edge_cases").glob("*.json")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", exporting.ODD_PROJECTS, ids=lambda file: file.stem)
 def test_odd_projects_are_painted_as_far_as_their_images_have_a_size(file: Path) -> None:
-    rows = orjson.loads(file.read_bytes())["images"]
-    images = tuple(
-        Image(r["id"], f"{n}.png", r["name"], r["width"], r["height"], "image/png", 1) for n, r in enumerate(rows)
-    )
-    annotations = {r["id"]: parse_annotation(r["polygons"], r["width"], r["height"]) for r in rows}
-    project = MemoryDataset(Project("p", "T", "spheroid", "u"), images, annotations)
+    project, _ = exporting.odd_project(file)
     members, ticks, _ = export(project)
-    assert ticks == [image.name for image in images]
+    assert ticks == [image.name for image in project.images]
     for image, annotation in project.annotated():
         if image.width and image.height:
             picture = read(members.pop(f"annotations/labels/{image.stem}.tif"))

@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 import pytest
 import shapely
+from exporting import export, objects
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from pycocotools.coco import COCO
-from vector import export, objects
 
 from exportd.core.dataset import Annotation, Image, MemoryDataset, Points, Polygon, Project
 from exportd.core.polygons import parse_annotation

@@ -19,6 +19,7 @@ from spooled import AREA, NAME, NUMBER, OBJECTS, SERIES, Row, block, content, de
 from exportd.core.options import METRICS_IDS, MetricsId
 from exportd.formats import spool as module
 from exportd.formats import tables as writers
+from exportd.formats import zipping
 from exportd.formats.metrics import written
 from exportd.formats.spool import Spool
 from exportd.formats.summary import SUMMARY, summarise
@@ -169,6 +170,7 @@ def test_memory_does_not_grow_with_the_rows_but_for_a_column_while_it_is_summari
 ) -> None:
     monkeypatch.setattr(module, "GROUP_ROWS", 5_000)
     monkeypatch.setattr(writers, "READ_BYTES", 100_000)
+    monkeypatch.setattr(zipping, "ENTRY_BUFFER", 100_000)
     large, small = 120_000, 20_000
     (summarised, writing), (little, less) = (peak(tmp_path / f"{rows}", rows, which) for rows in (large, small))
     assert summarised - little < 3 * 8 * (large - small)

@@ -3,22 +3,17 @@
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import pytest
 import shapely
+from exporting import ODD_PROJECTS, export, odd_project
 from shapely.geometry import shape
-from vector import export
 
-from exportd.core.dataset import Image, MemoryDataset, Project
-from exportd.core.polygons import parse_annotation
 from exportd.formats.cvat import cvat
 from exportd.formats.geojson import geojson
 from exportd.formats.labelme import labelme
-from exportd.formats.naming import archive_names
 
-CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "edge_cases"
-FILES = sorted(CASES.glob("*.json"))
+FILES = ODD_PROJECTS
 
 pytestmark = [
     pytest.mark.skipif(not FILES, reason="the odd projects are not here"),
@@ -26,20 +21,8 @@ pytestmark = [
 ]
 
 
-def load(file: Path) -> MemoryDataset:
-    case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    rows = case["images"]
-    names = archive_names([row["name"] for row in rows])
-    images = tuple(
-        Image(row["id"], name, row["name"], row["width"], row["height"], "image/png", 1)
-        for row, name in zip(rows, names, strict=True)
-    )
-    annotations = {row["id"]: parse_annotation(row["polygons"], row["width"], row["height"]) for row in rows}
-    return MemoryDataset(Project("p", case["case"], case["projectType"], "u"), images, annotations)
-
-
 def test_geojson_has_every_object_and_every_line(file: Path) -> None:
-    dataset = load(file)
+    dataset, _ = odd_project(file)
     done = export(geojson, dataset)
     assert done.counted == [image.name for image in dataset.images]
     assert export(geojson, dataset).members == done.members
@@ -51,7 +34,7 @@ def test_geojson_has_every_object_and_every_line(file: Path) -> None:
 
 
 def test_labelme_has_every_object_and_every_line(file: Path) -> None:
-    dataset = load(file)
+    dataset, _ = odd_project(file)
     done = export(labelme, dataset)
     assert done.counted == [image.name for image in dataset.images]
     assert export(labelme, dataset).members == done.members
@@ -64,7 +47,7 @@ def test_labelme_has_every_object_and_every_line(file: Path) -> None:
 
 
 def test_cvat_has_every_object_that_is_in_an_image_of_known_size(file: Path) -> None:
-    dataset = load(file)
+    dataset, _ = odd_project(file)
     done = export(cvat, dataset)
     assert done.counted == [image.name for image in dataset.images]
     assert export(cvat, dataset).members == done.members

@@ -17,6 +17,7 @@ from openpyxl.utils.escape import unescape
 from openpyxl.worksheet.worksheet import Worksheet
 from spooled import AREA, NAME, NUMBER, OBJECTS, SERIES, Row, block, many, spool_of
 
+from exportd.formats import zipping
 from exportd.formats.spool import Spool
 from exportd.formats.summary import SUMMARY, summarise
 from exportd.formats.tabular import Block, Column, Kind, Table
@@ -161,7 +162,7 @@ def test_chunks_are_short_and_frequent(tmp_path: Path) -> None:
     with spool_of(tmp_path, *many(20_000)) as spool:
         list(summarise(spool))
         chunks = list(workbook(spool))
-    assert max(map(len, chunks)) < 300_000
+    assert max(map(len, chunks)) <= zipping.PIECE
     assert len(chunks) > 20  # more than one for each batch
 
 

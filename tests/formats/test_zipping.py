@@ -9,6 +9,7 @@ import subprocess
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from exportd.errors import SourceChanged, SourceError
 from exportd.formats import zipping
 from exportd.formats.member import Member, Tick
 from exportd.formats.zipping import DEFLATED, PIECE, STORED, Entry, directory, entry
+from exportd.formats.zipping import packed as inner
 
 DESCRIPTOR = 1 << 3
 NOISE = os.urandom(3 << 20)
@@ -261,3 +263,28 @@ def test_unzip_finds_no_fault_in_any_form(small_buffer: int, tmp_path: Path) -> 
     path.write_bytes(archive(members))
     done = subprocess.run(["unzip", "-t", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@given(st.lists(st.lists(st.binary(max_size=300), max_size=4), max_size=4), st.integers(1, 9))
+def test_an_archive_within_the_archive_is_read_back(parts: list[list[bytes]], level: int) -> None:
+    pieces = list(inner([Member(f"xl/{n}.xml", chunks, size=0) for n, chunks in enumerate(parts)], level))
+    with zipfile.ZipFile(io.BytesIO(b"".join(pieces))) as found:
+        assert found.testzip() is None
+        assert found.namelist() == [f"xl/{n}.xml" for n in range(len(parts))]
+        assert [found.read(name) for name in found.namelist()] == [b"".join(chunks) for chunks in parts]
+    assert pieces.count(b"") >= len(parts), "a cancel is looked for after each of its members"
+
+
+def test_closing_an_archive_within_the_archive_closes_the_member_that_is_being_read(small_buffer: int) -> None:
+    closed = []
+
+    def chunks() -> Iterator[bytes]:
+        try:
+            while True:
+                yield NOISE
+        finally:
+            closed.append(True)
+
+    with closing(inner([Member("m", chunks(), compress=False)])) as pieces:
+        next(pieces)
+    assert closed

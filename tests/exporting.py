@@ -1,14 +1,23 @@
-"""What the tests of the vector formats share: small projects, and what an exporter makes of them."""
+"""What the tests of exporters share: small projects, the odd ones, and what an exporter makes of them."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from exportd.core.dataset import Annotation, Dataset, Image, MemoryDataset, Points, Polygon, Polyline, Project
 from exportd.core.options import ExportOptions
+from exportd.core.polygons import parse_annotation
 from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.naming import archive_names
+
+CASES = Path(__file__).resolve().parents[2] / "shared" / "data" / "edge_cases"
+ODD_PROJECTS = sorted(CASES.glob("*.json"))
+"""Empty where they are absent."""
 
 OPTIONS = ExportOptions(annotation_formats=("geojson", "cvat", "labelme"))
 WIDTH, HEIGHT = 40, 30
@@ -53,6 +62,22 @@ def export(
             done.looks += len(pieces)
             done.members[value.path] = b"".join(pieces)
     return done
+
+
+def odd_project(file: Path) -> tuple[MemoryDataset, float | None]:
+    """One of the hand-made projects, and its scale where that is a possible one."""
+    case: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    rows = case["images"]
+    names = archive_names([row["name"] for row in rows])
+    images = tuple(
+        Image(row["id"], name, row["name"], row["width"], row["height"], "image/png", 1)
+        for row, name in zip(rows, names, strict=True)
+    )
+    annotations = {row["id"]: parse_annotation(row["polygons"], row["width"], row["height"]) for row in rows}
+    scale = case["scale"] if case["scale"] and case["scale"] <= 1000 else None
+    return MemoryDataset(Project("p", case["case"], case["projectType"], "u"), images, annotations), scale and float(
+        scale
+    )
 
 
 def square(x: float, y: float, side: float) -> Points:
