@@ -229,17 +229,17 @@ class Supervisor:
             yield staged
             keep = self._registry.get(life.job_id).state is State.COMPLETED
         finally:
-            if not keep:
-                await self._unlink(life, staged)
+            with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
+                if not keep:
+                    await self._unlink(life, staged)
             self._nursery.start_soon(self._release, staged, name=f"release {life.job_id}")
 
     async def _unlink(self, life: _Life, staged: Staged) -> None:
-        with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
-            try:
-                await trio.to_thread.run_sync(staged.unlink)
-            except OSError as error:  # the job ends as it would; the next sweep takes what is left
-                life.left = True
-                log.error("cleanup_failed", job=life.job_id, error=repr(error))
+        try:
+            await trio.to_thread.run_sync(staged.unlink)
+        except OSError as error:  # the job ends as it would; the next sweep takes what is left
+            life.left = True
+            log.error("cleanup_failed", job=life.job_id, error=repr(error))
 
     async def _release(self, staged: Staged) -> None:
         """Closes the file. Not the job's business, and no answer waits for it: of a large file that has no name any more
