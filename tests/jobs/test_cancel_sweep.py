@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 import trio
-from conftest import World
+from conftest import World, open_files
 from sweep import CancelAtCheck, CancelAtStep
 
 from exportd.core.events import TERMINAL
@@ -171,6 +171,7 @@ async def test_the_daemon_torn_down_at_any_scheduling_step(tiny_world: World) ->
         assert not point.errors
         (remembered,) = service._registry.all()
         assert remembered.is_final
+        assert not [target for target in open_files() if remembered.id in target], f"step {n}"
         async with world.service() as again:
             (recovered,) = again._registry.all()
             assert recovered == remembered, f"step {n}"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from conftest import World
+from conftest import World, open_files
 
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
@@ -51,11 +51,6 @@ FULL = StartRequest(
 )
 PATIENCE = 30
 NOBODY = "3f0c6a52-1d0f-4c57-9a53-5f4b1c6f0e11"
-
-
-def open_files() -> list[str]:
-    """What the descriptors of this process lead to."""
-    return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
 
 
 async def finished(service: Service, world: World, request: StartRequest = FULL) -> Job:
