@@ -52,7 +52,8 @@ class Rings:
 
     def each(self) -> list[Points]:
         """The rings one by one, as views."""
-        return np.split(self.points, self.starts[1:]) if len(self.starts) else []
+        ends = self.ends + 1
+        return [self.points[begin:end] for begin, end in zip(self.starts.tolist(), ends.tolist(), strict=True)]
 
     def next_points(self) -> Points:
         """For each vertex the one after it in its ring: row i of the result ends the edge that row i of `points` begins."""

@@ -12,7 +12,8 @@ from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.errors import SourceError, UnreadableImage
 from exportd.formats.naming import archive_names
-from exportd.store.catalogue import Catalogue, ImageRow
+from exportd.store.annotations import AnnotationFile
+from exportd.store.catalogue import Catalogue, ImageRow, SegmentationRow
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
@@ -32,7 +33,7 @@ class _Usable:
 class ProjectDataset:
     """A `Dataset` over catalogue and uploads. Blocking: walk it in a worker thread.
 
-    Warnings about polygons turn up as they are read, whoever reads them, and are told once.
+    The annotations can be walked once `read` has come to its end; warnings about polygons are known from then on too.
     """
 
     def __init__(
@@ -51,10 +52,11 @@ class ProjectDataset:
         self._notes = notes
         self._catalogue, self._uploads, self._check = catalogue, uploads, check
         self._warned: dict[str, tuple[str, ...]] = {}
+        self._annotations: AnnotationFile | None = None
 
     @property
     def notes(self) -> Notes:
-        """What is known by now; complete when the annotations have been walked once."""
+        """What is known by now."""
         repaired = tuple(
             Repair(image.id, image.original_name, self._warned[image.id])
             for image in self.images
@@ -75,27 +77,39 @@ class ProjectDataset:
         finally:
             os.close(fd)
 
-    def annotated(self) -> Iterator[tuple[Image, Annotation]]:
+    def read(self, file: AnnotationFile) -> Iterator[Image]:
+        """Parses the polygons of all images into the file, which has to stay open as long as they are walked; each image
+        as it is done."""
         images = iter(self.images)
         while batch := list(islice(images, BATCH)):
             rows = self._catalogue.segmentations([image.id for image in batch])
             for image in batch:
-                row = rows.pop(image.id, None)
-                if row is None:
-                    yield image, Annotation()
-                    continue
-                annotation = parse_annotation(
-                    row.polygons,
-                    image.width,
-                    image.height,
-                    model=row.model,
-                    threshold=row.threshold,
-                    confidence=row.confidence,
-                    check=self._check,
-                )
+                annotation = self._parsed(image, rows.pop(image.id, None))
                 if annotation.warnings:
                     self._warned[image.id] = annotation.warnings
-                yield image, annotation
+                file.append(annotation, self._check)
+                yield image
+        self._annotations = file
+
+    def annotated(self) -> Iterator[tuple[Image, Annotation]]:
+        """See `Dataset`. Listens to the job's cancel."""
+        if self._annotations is None:
+            raise RuntimeError("the annotations were not read")
+        for index, image in enumerate(self.images):
+            yield image, self._annotations.read(index, self._check)
+
+    def _parsed(self, image: Image, row: SegmentationRow | None) -> Annotation:
+        if row is None:
+            return Annotation()
+        return parse_annotation(
+            row.polygons,
+            image.width,
+            image.height,
+            model=row.model,
+            threshold=row.threshold,
+            confidence=row.confidence,
+            check=self._check,
+        )
 
 
 def survey(

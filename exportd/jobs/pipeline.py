@@ -8,7 +8,7 @@ for it at every piece, and generators are closed wherever they stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -36,6 +36,8 @@ class Lane:
 
     stage: str
     work: Callable[[], Work]
+    after: trio.Event | None = None
+    """What has to have happened before it may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +173,18 @@ class Pipeline:
                         self._tell(index, batch)
 
     async def _prepare(self, lane: Lane, send: trio.MemorySendChannel[Batch]) -> None:
-        work = lane.work()
+        async with send:
+            if lane.after is not None:
+                await lane.after.wait()
+            await self.each_batch(lane.work(), send.send)
+
+    async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]]) -> None:
+        """Does the work in worker threads and hands over each batch. A cancel closes the work where it stands."""
         with closing_work(work):
             ready = batches(work)
             with closing(ready):
-                async with send:
-                    while (
-                        batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)
-                    ) is not None:
-                        await send.send(batch)
+                while (batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)) is not None:
+                    await take(batch)
 
 
 def closing_work(work: Work) -> closing[Generator[Member | Tick | Warn, None, None]]:

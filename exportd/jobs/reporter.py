@@ -20,12 +20,14 @@ Stage = str
 
 
 @dataclass(slots=True)
-class _Part:
-    """A stretch of the work: how many images it counts, and its share of all."""
+class Part:
+    """A stretch of the work: how many images it counts, and its share of all. Several may belong to one stage."""
 
     stage: Stage
     total: int
     weight: float
+    preparing: str | None = None
+    """Set for what the stage has to wait for, as a message: it moves the percent, and not the numbers of the stage."""
     done: int = 0
 
 
@@ -35,14 +37,14 @@ class Reporter:
     def __init__(self, job_id: str, registry: Registry, hub: Hub, now: Callable[[], datetime]) -> None:
         self._job_id = job_id
         self._registry, self._hub, self._now = registry, hub, now
-        self._parts: list[_Part] = []
+        self._parts: list[Part] = []
         self._phase: str | None = None
         self._began = trio.current_time()
         self._next_event = self._began
 
-    def plan(self, parts: Sequence[tuple[Stage, int, float]]) -> None:
-        """What there is to do: (stage, images, weight) for each part, in order. Called again when it begins anew."""
-        self._parts = [_Part(*part) for part in parts]
+    def plan(self, parts: Sequence[Part]) -> None:
+        """What there is to do. Called again when it begins anew."""
+        self._parts = list(parts)
 
     def phase(self, name: str, message: str) -> None:
         """Enters a phase."""
@@ -61,18 +63,19 @@ class Reporter:
         """Part `index` is done, whatever it counted."""
         self._parts[index].done = self._parts[index].total
 
-    def _tell(self, part: _Part, item: str | None) -> None:
+    def _tell(self, part: Part, item: str | None) -> None:
         weight = sum(p.weight for p in self._parts)
         share = sum(p.weight * (p.done / p.total if p.total else 1.0) for p in self._parts) / weight
+        counted = [p for p in self._parts if p.stage == part.stage and p.preparing is None]
         elapsed = trio.current_time() - self._began
         progress = Progress(
             percent=min(99, int(share * 100)),  # 100 is told by the commit alone
             phase=self._phase,
             stage=part.stage,
-            current=part.done,
-            total=part.total,
+            current=sum(p.done for p in counted),
+            total=sum(p.total for p in counted),
             item=item,
-            message=_MESSAGES[part.stage],
+            message=part.preparing or _MESSAGES[part.stage],
             remaining=round(elapsed * (1 - share) / share, 1) if share > 0.02 else None,
         )
         job = self._registry.progress(self._job_id, progress)

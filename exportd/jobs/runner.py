@@ -25,7 +25,8 @@ from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
 from exportd.formats.wound_chart import PATH as CHART
 from exportd.jobs.dataset import ProjectDataset, sizes, survey
 from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
-from exportd.jobs.reporter import Reporter
+from exportd.jobs.reporter import Part, Reporter
+from exportd.store.annotations import AnnotationFile
 from exportd.store.artifacts import Staged
 from exportd.store.catalogue import Catalogue
 from exportd.store.sources import Uploads
@@ -47,6 +48,9 @@ COPY_RATE = 400e6
 
 IMAGE_COSTS = {"images": 0.1e-3, "visualizations": 30e-3, "annotations": 2e-3, "metrics": 5e-3}
 """Rough seconds per image of a stage, or of one format in it; they only weigh progress."""
+
+READING_COST = 3e-3
+"""The same for reading the polygons of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class _Attempt:
         self._warnings: list[str] = []
         self._writer = Writer(staged)
         self._pipeline = Pipeline(self._writer, limiter, self._count)
+        self._polygons_read = trio.Event()
 
     async def run(self, unusable: dict[str, str]) -> Produced:
         self._reporter.phase("preparing", "Looking at the images")
@@ -119,34 +124,48 @@ class _Attempt:
         )
         self._warnings.extend(unmet(self._job.options, dataset.project.type))
         lanes = self._lanes(dataset)
-        last = len(lanes)
+        reading, papers, flushing = range(len(lanes), len(lanes) + 3)
         self._reporter.plan(self._plan(dataset, lanes))
         self._reporter.phase("processing", "Writing the archive")
         self._reporter.count(0, 0, None)
-        await self._pipeline.run(list(enumerate(lanes)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, dataset, lanes, reading, name="read polygons")
+            await self._pipeline.run(list(enumerate(lanes)))
         for work in self._papers(dataset):
-            await self._pipeline.run([(last, Lane("documentation", work))])
-        self._reporter.finish(last)
+            await self._pipeline.run([(papers, Lane("documentation", work))])
+        self._reporter.finish(papers)
         self._reporter.phase("finalizing", "Putting the archive on the disk")
-        self._reporter.count(last + 1, 1, None)
+        self._reporter.count(flushing, 1, None)
         sha256 = await self._thread(self._writer.finish)
         await self._thread(self._staged.clear_scratch)
         return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
+
+    async def _read(self, dataset: ProjectDataset, lanes: list[Lane], index: int) -> None:
+        """Reads the polygons while originals are copied already; all else that needs them waits."""
+        if not (self._job.options.include_documentation or any(lane.after for lane in lanes)):
+            return
+
+        async def count(batch: Batch) -> None:
+            self._count(index, batch)
+
+        file = AnnotationFile(await self._thread(self._staged.temporary))
+        await self._pipeline.each_batch((Tick(image.name) for image in dataset.read(file)), count)
+        self._polygons_read.set()
 
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
         """Stages in the fixed order of the archive."""
-        options = self._job.options
+        options, read = self._job.options, self._polygons_read
         lanes = []
         if options.include_original_images:
             lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
         if options.include_visualizations:
-            lanes.append(Lane("visualizations", lambda: overlays(dataset, options)))
-        lanes += [Lane("annotations", partial(row.exporter, dataset, options)) for row in self._formats]
+            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), read))
+        lanes += [Lane("annotations", partial(row.exporter, dataset, options), read) for row in self._formats]
         if options.metrics_formats:
-            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch())))
+            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch()), read))
         return lanes
 
     @property
@@ -154,14 +173,18 @@ class _Attempt:
         """The chosen formats in the fixed order."""
         return [row for row in FORMATS if row.id in self._job.options.annotation_formats]
 
-    def _plan(self, dataset: ProjectDataset, lanes: list[Lane]) -> list[tuple[str, int, float]]:
+    def _plan(self, dataset: ProjectDataset, lanes: list[Lane]) -> list[Part]:
+        """A part for each lane, then reading the polygons, papers, and putting all of it on the disk."""
         count = len(dataset.images)
         copying = {"images": sizes(dataset.images) / COPY_RATE}
-        plan = [
-            (lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3) for lane in lanes
+        parts = [
+            Part(lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3)
+            for lane in lanes
         ]
-        rest = sum(weight for _, _, weight in plan) / 50 + 1e-3
-        return [*plan, ("documentation", count, rest), ("compression", 1, rest)]
+        waiting = next((lane.stage for lane in lanes if lane.after), "documentation")
+        reading = Part(waiting, count, count * READING_COST + 1e-3, preparing="Reading the polygons")
+        rest = sum(part.weight for part in parts) / 50 + 1e-3
+        return [*parts, reading, Part("documentation", count, rest), Part("compression", 1, rest)]
 
     def _papers(self, dataset: ProjectDataset) -> Iterator[Callable[[], Work]]:
         """What describes the rest, each made when all before it is written: warnings may come up to the last."""

@@ -11,10 +11,12 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
@@ -94,6 +96,7 @@ class Staged:
         self.size = 0
         self._next_look = 0
         self._windows = 0
+        self._temporary: list[BinaryIO] = []
 
     def write(self, data: bytes) -> None:
         """Appends. Raises `InsufficientSpace` when the reserve is reached, and OSError."""
@@ -108,7 +111,7 @@ class Staged:
             self._write_window()
 
     def rewind(self) -> None:
-        """Begins again from nothing, the scratch folder too."""
+        """Begins again from nothing, scratch folder and nameless files too."""
         self.clear_scratch()
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
@@ -130,11 +133,19 @@ class Staged:
             os.close(directory)
 
     def close(self) -> None:
-        """Closes the descriptor; again is fine. Of a file that was unlinked the kernel gives the room back now, which takes
+        """Closes the descriptors; again is fine. Of files that have no name the kernel gives the room back now, which takes
         about a tenth of a second for a gigabyte."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        with ExitStack() as stack:
+            stack.callback(self._close_temporary)
+            if self._fd >= 0:
+                stack.callback(os.close, self._fd)
+                self._fd = -1
+
+    def temporary(self) -> int:
+        """A descriptor of a new file without a name, for reading and writing; `clear_scratch` and `close` close it."""
+        file = tempfile.TemporaryFile(dir=self._path.parent, buffering=0)
+        self._temporary.append(file)
+        return file.fileno()
 
     def scratch(self) -> Path:
         """A folder for files of this job alone, made when it is first asked for; `clear_scratch` removes it."""
@@ -142,16 +153,23 @@ class Staged:
         return self._scratch
 
     def clear_scratch(self) -> None:
-        """Removes the scratch folder with all that is in it; there being none is fine."""
-        _remove(self._scratch)
+        """Removes the scratch folder with all that is in it, and what `temporary` gave; there being none is fine."""
+        with ExitStack() as stack:
+            stack.callback(self._close_temporary)
+            stack.callback(_remove, self._scratch)
 
     def unlink(self) -> None:
         """Removes the file, under whichever of its names it has, and the scratch folder; again is fine. Raises OSError,
         and removes what it can even so."""
         with ExitStack() as stack:
-            stack.callback(self.clear_scratch)
+            stack.callback(_remove, self._scratch)
             stack.callback(self._target.unlink, missing_ok=True)
             stack.callback(self._path.unlink, missing_ok=True)
+
+    def _close_temporary(self) -> None:
+        with ExitStack() as stack:
+            while self._temporary:
+                stack.callback(self._temporary.pop().close)
 
     def _look_at_space(self) -> None:
         if self._artifacts.free() <= 0:
