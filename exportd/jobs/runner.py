@@ -142,7 +142,7 @@ class _Attempt:
 
     async def _read(self, dataset: ProjectDataset, lanes: list[Lane], index: int) -> None:
         """Reads the polygons while originals are copied already; all else that needs them waits."""
-        if not (self._job.options.include_documentation or any(lane.after for lane in lanes)):
+        if not (self._job.options.include_documentation or any(lane.after is not None for lane in lanes)):
             return
 
         async def count(batch: Batch) -> None:
@@ -181,7 +181,7 @@ class _Attempt:
             Part(lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3)
             for lane in lanes
         ]
-        waiting = next((lane.stage for lane in lanes if lane.after), "documentation")
+        waiting = next((lane.stage for lane in lanes if lane.after is not None), "documentation")
         reading = Part(waiting, count, count * READING_COST + 1e-3, preparing="Reading the polygons")
         rest = sum(part.weight for part in parts) / 50 + 1e-3
         return [*parts, reading, Part("documentation", count, rest), Part("compression", 1, rest)]
