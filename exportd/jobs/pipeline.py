@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -36,8 +37,8 @@ class Lane:
 
     stage: str
     work: Callable[[], Work]
-    after: trio.Event | None = None
-    """What has to have happened before it may begin."""
+    waits: bool = False
+    """Whether it may begin only when what comes first is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,17 +156,23 @@ class Pipeline:
         self._limiter = limiter
         self._tell = tell
 
-    async def run(self, lanes: list[tuple[int, Lane]]) -> None:
-        """Prepares all lanes side by side and writes them one after the other.
+    async def run(self, lanes: list[tuple[int, Lane]], first: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Prepares all lanes side by side and writes them one after the other; lanes that wait begin after `first`.
 
         A cancel stops all of it; the staging file is then of no use.
         """
         async with trio.open_nursery() as nursery:
-            ready = []
+            ready, waiting = [], list[Callable[[], None]]()
             for _, lane in lanes:
                 send, receive = trio.open_memory_channel[Batch](AHEAD)
-                nursery.start_soon(self._prepare, lane, send, name=f"prepare {lane.stage}")
+                start = partial(nursery.start_soon, self._prepare, lane, send, name=f"prepare {lane.stage}")
+                if lane.waits:
+                    waiting.append(start)
+                else:
+                    start()
                 ready.append(receive)
+            if first is not None:
+                nursery.start_soon(_one_after_the_other, first, waiting)
             for (index, _), receive in zip(lanes, ready, strict=True):
                 async with receive:
                     async for batch in receive:
@@ -174,8 +181,6 @@ class Pipeline:
 
     async def _prepare(self, lane: Lane, send: trio.MemorySendChannel[Batch]) -> None:
         async with send:
-            if lane.after is not None:
-                await lane.after.wait()
             await self.each_batch(lane.work(), send.send)
 
     async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]]) -> None:
@@ -185,6 +190,12 @@ class Pipeline:
             with closing(ready):
                 while (batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)) is not None:
                     await take(batch)
+
+
+async def _one_after_the_other(first: Callable[[], Awaitable[None]], then: list[Callable[[], None]]) -> None:
+    await first()
+    for start in then:
+        start()
 
 
 def closing_work(work: Work) -> closing[Generator[Member | Tick | Warn, None, None]]:

@@ -109,7 +109,6 @@ class _Attempt:
         self._warnings: list[str] = []
         self._writer = Writer(staged)
         self._pipeline = Pipeline(self._writer, limiter, self._count)
-        self._polygons_read = trio.Event()
 
     async def run(self, unusable: dict[str, str]) -> Produced:
         self._reporter.phase("preparing", "Looking at the images")
@@ -128,9 +127,7 @@ class _Attempt:
         self._reporter.plan(self._plan(dataset, lanes))
         self._reporter.phase("processing", "Writing the archive")
         self._reporter.count(0, 0, None)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, dataset, lanes, reading, name="read polygons")
-            await self._pipeline.run(list(enumerate(lanes)))
+        await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, lanes, reading))
         for work in self._papers(dataset):
             await self._pipeline.run([(papers, Lane("documentation", work))])
         self._reporter.finish(papers)
@@ -142,7 +139,7 @@ class _Attempt:
 
     async def _read(self, dataset: ProjectDataset, lanes: list[Lane], index: int) -> None:
         """Reads the polygons while originals are copied already; all else that needs them waits."""
-        if not (self._job.options.include_documentation or any(lane.after is not None for lane in lanes)):
+        if not (self._job.options.include_documentation or any(lane.waits for lane in lanes)):
             return
 
         async def count(batch: Batch) -> None:
@@ -150,22 +147,21 @@ class _Attempt:
 
         file = AnnotationFile(await self._thread(self._staged.temporary))
         await self._pipeline.each_batch((Tick(image.name) for image in dataset.read(file)), count)
-        self._polygons_read.set()
 
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
         """Stages in the fixed order of the archive."""
-        options, read = self._job.options, self._polygons_read
+        options = self._job.options
         lanes = []
         if options.include_original_images:
             lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
         if options.include_visualizations:
-            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), read))
-        lanes += [Lane("annotations", partial(row.exporter, dataset, options), read) for row in self._formats]
+            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), waits=True))
+        lanes += [Lane("annotations", partial(row.exporter, dataset, options), waits=True) for row in self._formats]
         if options.metrics_formats:
-            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch()), read))
+            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch()), waits=True))
         return lanes
 
     @property
@@ -181,7 +177,7 @@ class _Attempt:
             Part(lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3)
             for lane in lanes
         ]
-        waiting = next((lane.stage for lane in lanes if lane.after is not None), "documentation")
+        waiting = next((lane.stage for lane in lanes if lane.waits), "documentation")
         reading = Part(waiting, count, count * READING_COST + 1e-3, preparing="Reading the polygons")
         rest = sum(part.weight for part in parts) / 50 + 1e-3
         return [*parts, reading, Part("documentation", count, rest), Part("compression", 1, rest)]

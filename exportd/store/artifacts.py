@@ -16,7 +16,6 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
@@ -96,7 +95,7 @@ class Staged:
         self.size = 0
         self._next_look = 0
         self._windows = 0
-        self._temporary: list[BinaryIO] = []
+        self._temporary = ExitStack()
 
     def write(self, data: bytes) -> None:
         """Appends. Raises `InsufficientSpace` when the reserve is reached, and OSError."""
@@ -136,16 +135,14 @@ class Staged:
         """Closes the descriptors; again is fine. Of files that have no name the kernel gives the room back now, which takes
         about a tenth of a second for a gigabyte."""
         with ExitStack() as stack:
-            stack.callback(self._close_temporary)
+            stack.callback(self._temporary.close)
             if self._fd >= 0:
                 stack.callback(os.close, self._fd)
                 self._fd = -1
 
     def temporary(self) -> int:
         """A descriptor of a new file without a name, for reading and writing; `clear_scratch` and `close` close it."""
-        file = tempfile.TemporaryFile(dir=self._path.parent, buffering=0)
-        self._temporary.append(file)
-        return file.fileno()
+        return self._temporary.enter_context(tempfile.TemporaryFile(dir=self._path.parent, buffering=0)).fileno()
 
     def scratch(self) -> Path:
         """A folder for files of this job alone, made when it is first asked for; `clear_scratch` removes it."""
@@ -155,7 +152,7 @@ class Staged:
     def clear_scratch(self) -> None:
         """Removes the scratch folder with all that is in it, and what `temporary` gave; there being none is fine."""
         with ExitStack() as stack:
-            stack.callback(self._close_temporary)
+            stack.callback(self._temporary.close)
             stack.callback(_remove, self._scratch)
 
     def unlink(self) -> None:
@@ -165,11 +162,6 @@ class Staged:
             stack.callback(_remove, self._scratch)
             stack.callback(self._target.unlink, missing_ok=True)
             stack.callback(self._path.unlink, missing_ok=True)
-
-    def _close_temporary(self) -> None:
-        with ExitStack() as stack:
-            while self._temporary:
-                stack.callback(self._temporary.pop().close)
 
     def _look_at_space(self) -> None:
         if self._artifacts.free() <= 0:
