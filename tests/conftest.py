@@ -52,6 +52,11 @@ def open_files() -> list[str]:
     return [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
 
 
+def held_files() -> list[str]:
+    """Staging files and archives, named or not, that this process has open."""
+    return [target for target in open_files() if {"staging", "archives"} & set(Path(target).parts)]
+
+
 def make_world(data: Path, images: int = 3, tiny: str | None = None) -> World:
     """A new data directory; alice owns the project, bob has a share. With `tiny` it is a small one of that type."""
     settings = Settings(data=data, disk_reserve=0, max_active_jobs_per_user=3, max_running_jobs=2)

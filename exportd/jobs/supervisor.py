@@ -232,7 +232,7 @@ class Supervisor:
             with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
                 if not keep:
                     await self._unlink(life, staged)
-            self._nursery.start_soon(self._release, staged, name=f"release {life.job_id}")
+                await self._close(life, staged)
 
     async def _unlink(self, life: _Life, staged: Staged) -> None:
         try:
@@ -241,14 +241,12 @@ class Supervisor:
             life.left = True
             log.error("cleanup_failed", job=life.job_id, error=repr(error))
 
-    async def _release(self, staged: Staged) -> None:
-        """Closes the file. Not the job's business, and no answer waits for it: of a large file that has no name any more
-        the kernel gives the room back as slowly as it wrote it."""
-        with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
-            try:
-                await trio.to_thread.run_sync(staged.close)
-            except OSError as error:  # nothing hangs on it: the archive was flushed before, or has no name any more
-                log.error("close_failed", error=repr(error))
+    async def _close(self, life: _Life, staged: Staged) -> None:
+        """Lets go of the descriptors before any end without archive is told: until then the kernel keeps the room."""
+        try:
+            await trio.to_thread.run_sync(staged.close)
+        except OSError as error:  # nothing hangs on it: the archive was flushed before, or has no name any more
+            log.error("close_failed", job=life.job_id, error=repr(error))
 
     async def _commit(self, job: Job, staged: Staged, produced: Produced) -> None:
         """Publishes the archive, or does nothing because a cancel was first."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog.testing
 import trio
-from conftest import World, open_files
+from conftest import World, held_files
 from sweep import CancelAtCheck, CancelAtStep
 
 from exportd.core.events import TERMINAL
@@ -43,6 +43,8 @@ class Run:
     late_reader: list[str] = field(default_factory=list)
     """What somebody is told who begins to read when all is over."""
     events_at_answer: int | None = None
+    held_at_answer: list[str] = field(default_factory=list)
+    """Files of exports that were still open when the end was told."""
     job: Job | None = None
     accepted: bool | None = None
 
@@ -64,6 +66,7 @@ class Run:
                 nursery.start_soon(self.watch, feed)
                 started = await self.service.start(world.alice, world.project_id, EVERYTHING)
                 self.job = await self.service._supervisor.wait_concluded(started.id)
+                self.held_at_answer = held_files()
                 await trio.testing.wait_all_tasks_blocked()
                 self.events_at_answer = len(self.events)
                 await trio.testing.wait_all_tasks_blocked(0.001)
@@ -88,6 +91,8 @@ async def violations(run: Run, world: World, logged: list[MutableMapping[str, An
     archive = f"archives/{job.id}.zip"
     if world.files() != ([archive] if job.status == "completed" else []):
         found.append(f"{job.status}, and on disk: {world.files()}")
+    if job.status == "cancelled" and run.held_at_answer:
+        found.append(f"cancelled, and still open: {run.held_at_answer}")
     if job.status == "cancelled" and job.cleanup_completed is not True:
         found.append("the clean-up was not completed")
     trail = await run.service.audit(world.alice, world.project_id, job.id)
@@ -171,7 +176,7 @@ async def test_the_daemon_torn_down_at_any_scheduling_step(tiny_world: World) ->
         assert not point.errors
         (remembered,) = service._registry.all()
         assert remembered.is_final
-        assert not [target for target in open_files() if remembered.id in target], f"step {n}"
+        assert not held_files(), f"step {n}"
         async with world.service() as again:
             (recovered,) = again._registry.all()
             assert recovered == remembered, f"step {n}"

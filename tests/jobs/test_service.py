@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from conftest import World, open_files
+from conftest import World, held_files
 
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
@@ -345,6 +346,35 @@ async def test_an_error_after_the_commit_does_not_keep_the_job_alive(
         assert (job.status, world.files()) == ("completed", [f"archives/{job.id}.zip"])
 
 
+async def test_a_cancel_is_answered_when_the_descriptors_are_closed_however_long_it_takes(
+    slow_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Staged.close
+
+    def slowly(staged: Staged) -> None:
+        asked.wait(PATIENCE)  # that the cancel is answered now would be too early
+        close(staged)
+
+    asked = threading.Event()
+    monkeypatch.setattr(Staged, "close", slowly)
+    async with slow_world.service() as service, trio.open_nursery() as nursery:
+        with service.watch(slow_world.alice) as feed, trio.fail_after(PATIENCE):
+            job = await service.start(slow_world.alice, slow_world.project_id, FULL)
+            while (await feed.receive()).event != "export:progress":
+                pass
+
+            async def let_go() -> None:
+                while slow_world.files():  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                asked.set()
+
+            nursery.start_soon(let_go)
+            job, _ = await service.cancel(slow_world.alice, slow_world.project_id, job.id)
+            assert (job.status, job.cleanup_completed) == ("cancelled", True)
+            assert not held_files()
+
+
 async def test_a_file_that_cannot_be_removed_is_admitted_closed_and_swept_at_the_next_start(
     slow_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,7 +390,7 @@ async def test_a_file_that_cannot_be_removed_is_admitted_closed_and_swept_at_the
             job, _ = await service.cancel(slow_world.alice, slow_world.project_id, job.id)
         assert (job.status, job.cleanup_completed) == ("cancelled", False)
         assert slow_world.files() == [f"staging/{job.id}.zip"]
-    assert not [target for target in open_files() if job.id in target]
+    assert not held_files()
     async with slow_world.service():
         assert slow_world.files() == []
 
