@@ -56,7 +56,7 @@ class ProjectDataset:
 
     @property
     def notes(self) -> Notes:
-        """What is known by now."""
+        """What is known by now; about polygons, once `read` has come to its end."""
         repaired = tuple(
             Repair(image.id, image.original_name, self._warned[image.id])
             for image in self.images

@@ -41,7 +41,8 @@ from exportd.store.journal import SaveJob
 log = structlog.get_logger("exportd.jobs")
 
 CLEANUP_DEADLINE = 60.0
-"""Seconds that the removal of a file may take before its task gives up; the next start sweeps what is left."""
+"""Seconds that the removal of a file, and again letting go of it, may wait for a thread before the job's task gives up;
+the next start sweeps what is left."""
 
 
 @dataclass(slots=True, eq=False)
@@ -156,7 +157,10 @@ class Supervisor:
         finally:
             for life in list(self._lives.values()):
                 self._shut_down(life)
-            with trio.CancelScope(shield=True), trio.move_on_after(self._settings.cleanup_timeout + CLEANUP_DEADLINE):
+            with (
+                trio.CancelScope(shield=True),
+                trio.move_on_after(self._settings.cleanup_timeout + 2 * CLEANUP_DEADLINE),
+            ):
                 await self._wait_idle()
 
     def _shut_down(self, life: _Life) -> None:
@@ -229,10 +233,13 @@ class Supervisor:
             yield staged
             keep = self._registry.get(life.job_id).state is State.COMPLETED
         finally:
-            with trio.CancelScope(shield=True), trio.move_on_after(CLEANUP_DEADLINE):
+            with trio.CancelScope(shield=True):
                 if not keep:
-                    await self._unlink(life, staged)
-                await self._close(life, staged)
+                    with trio.move_on_after(CLEANUP_DEADLINE) as deadline:
+                        await self._unlink(life, staged)
+                    life.left |= deadline.cancelled_caught
+                with trio.move_on_after(CLEANUP_DEADLINE):  # its own: a slow removal must not leave the file open
+                    await self._close(life, staged)
 
     async def _unlink(self, life: _Life, staged: Staged) -> None:
         try:
@@ -383,5 +390,5 @@ async def open_supervisor(
             yield supervisor
         finally:
             # Longer than all that `drain` waits for: it ends by itself, whatever hangs.
-            with trio.CancelScope(shield=True), trio.move_on_after(settings.cleanup_timeout + 2 * CLEANUP_DEADLINE):
+            with trio.CancelScope(shield=True), trio.move_on_after(settings.cleanup_timeout + 3 * CLEANUP_DEADLINE):
                 await supervisor.drain(0)

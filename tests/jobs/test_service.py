@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import threading
+import time
 import zipfile
 from collections.abc import Awaitable, Callable
 from contextlib import closing
@@ -38,6 +39,7 @@ from exportd.errors import (
     ShuttingDown,
     TooManyActive,
 )
+from exportd.jobs import supervisor
 from exportd.jobs.service import Service
 from exportd.settings import Reserve
 from exportd.store.artifacts import Artifacts, Staged
@@ -373,6 +375,28 @@ async def test_a_cancel_is_answered_when_the_descriptors_are_closed_however_long
             job, _ = await service.cancel(slow_world.alice, slow_world.project_id, job.id)
             assert (job.status, job.cleanup_completed) == ("cancelled", True)
             assert not held_files()
+
+
+async def test_a_removal_that_outlasts_its_deadline_does_not_keep_the_descriptors_open(
+    slow_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = Staged.unlink
+
+    def past_the_deadline(staged: Staged) -> None:
+        unlink(staged)
+        deadline = time.monotonic() + 2 * supervisor.CLEANUP_DEADLINE
+        while time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(supervisor, "CLEANUP_DEADLINE", 0.1)
+    monkeypatch.setattr(Staged, "unlink", past_the_deadline)
+    async with slow_world.service() as service:
+        with service.watch(slow_world.alice) as feed, trio.fail_after(PATIENCE):
+            job = await service.start(slow_world.alice, slow_world.project_id, FULL)
+            while (await feed.receive()).event != "export:progress":
+                pass
+            await service.cancel(slow_world.alice, slow_world.project_id, job.id)
+        assert not held_files()
 
 
 async def test_a_file_that_cannot_be_removed_is_admitted_closed_and_swept_at_the_next_start(
