@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     max_running_jobs: int = Field(
         os.cpu_count() or 1, ge=1, description="jobs that run at once, default the number of cores; the rest waits"
     )
+    worker_threads: int = Field(
+        min(4, os.cpu_count() or 1),
+        ge=1,
+        description="threads that work for all running jobs together, default the number of cores up to 4: beyond that "
+        "they only wait for each other, and answers wait for them",
+    )
     max_queued_jobs: int = Field(1000, ge=0, description="jobs that wait; then 503")
     job_timeout: Duration = Field(3600.0, description="longest run of a job; then `cancelled` by `timeout`")
     cleanup_timeout: Duration = Field(5.0, description="longest that a cancel waits for the clean-up")
@@ -215,6 +221,8 @@ def table() -> str:
 def _shown_default(name: str, default: object) -> str:
     if name == "max_running_jobs":
         return "number of cores"
+    if name == "worker_threads":
+        return "number of cores, at most 4"
     if default is None or default == ():
         return "–"
     if name == "disk_reserve":

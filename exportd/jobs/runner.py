@@ -40,9 +40,6 @@ READ_BYTES = 1 << 20
 MAX_ATTEMPTS = 5
 """Times that an export begins anew without an image that became unreadable meanwhile."""
 
-THREADS = 3
-"""Worker threads of one job: a lane that reads, a lane that computes, the writer."""
-
 COPY_RATE = 400e6
 """Rough bytes per second of copying an original; it only weighs progress."""
 
@@ -64,11 +61,14 @@ class Produced:
 
 
 class Runner:
-    """Makes archives. One for all jobs; holds no state of any."""
+    """Makes archives. One for all jobs; holds no state of any, but the threads that they take turns with."""
 
-    def __init__(self, catalogue: Catalogue, uploads: Uploads) -> None:
+    def __init__(self, catalogue: Catalogue, uploads: Uploads, threads: int) -> None:
         self._catalogue = catalogue
         self._uploads = uploads
+        # Few, whatever the number of jobs: every thread that computes is one more that the event loop queues behind for
+        # the interpreter, and a cancel needs it some ten times.
+        self._limiter = trio.CapacityLimiter(threads)
 
     async def produce(self, job: Job, staged: Staged, reporter: Reporter) -> Produced:
         """Writes and flushes the archive.
@@ -77,18 +77,17 @@ class Runner:
         that becomes unreadable meanwhile costs a new beginning without it, so that all formats agree. A cancel stops
         every thread at its next piece; what is staged is the caller's to remove.
         """
-        limiter = trio.CapacityLimiter(THREADS)
         unusable: dict[str, str] = {}
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return await _Attempt(self._catalogue, self._uploads, job, staged, reporter, limiter).run(unusable)
+                return await _Attempt(self._catalogue, self._uploads, job, staged, reporter, self._limiter).run(unusable)
             except Exception as error:
                 changed = [e for e in leaves(error) if isinstance(e, SourceChanged)]
                 if not changed or attempt == MAX_ATTEMPTS:
                     raise
                 log.warning("source_changed", job=job.id, images=[e.image_id for e in changed], attempt=attempt)
                 unusable |= {e.image_id: e.reason for e in changed}
-                await trio.to_thread.run_sync(staged.rewind, limiter=limiter)
+                await trio.to_thread.run_sync(staged.rewind, limiter=self._limiter)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -152,16 +151,16 @@ class _Attempt:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
-        """Stages in the fixed order of the archive."""
+        """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
+        little on the disk for most of an export's time then, and to remove that is what it waits for longest."""
         options = self._job.options
-        lanes = []
-        if options.include_original_images:
-            lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
-        if options.include_visualizations:
-            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), waits=True))
-        lanes += [Lane("annotations", partial(row.exporter, dataset, options), waits=True) for row in self._formats]
+        lanes = [Lane("annotations", partial(row.exporter, dataset, options), waits=True) for row in self._formats]
         if options.metrics_formats:
             lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch()), waits=True))
+        if options.include_visualizations:
+            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), waits=True))
+        if options.include_original_images:
+            lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
         return lanes
 
     @property

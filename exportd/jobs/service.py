@@ -410,7 +410,7 @@ async def open_service(
             )
             await trio.to_thread.run_sync(recover, journal, artifacts, registry, now())
             hub = Hub(registry)
-            runner = Runner(catalogue, Uploads(settings.uploads_directory))
+            runner = Runner(catalogue, Uploads(settings.uploads_directory), settings.worker_threads)
 
             async def may_export(job: Job) -> bool:
                 return await trio.to_thread.run_sync(catalogue.access, job.user, job.project_id) is not None

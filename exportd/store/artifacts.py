@@ -174,6 +174,7 @@ class Staged:
         write_range(self._fd, begin, WINDOW, wait=False)
         if begin:
             write_range(self._fd, begin - WINDOW, WINDOW, wait=True)
+            os.posix_fadvise(self._fd, begin - WINDOW, WINDOW, os.POSIX_FADV_DONTNEED)
         self._windows += 1
 
 
