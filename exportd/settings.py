@@ -123,8 +123,8 @@ class Settings(BaseSettings):
     worker_threads: int = Field(
         min(4, os.cpu_count() or 1),
         ge=1,
-        description="threads that work for all running jobs together, default the number of cores up to 4: beyond that "
-        "they only wait for each other, and answers wait for them",
+        description="threads that work for all running jobs together, default the number of cores, at most 4; with more, "
+        "answers take longer",
     )
     max_queued_jobs: int = Field(1000, ge=0, description="jobs that wait; then 503")
     job_timeout: Duration = Field(3600.0, description="longest run of a job; then `cancelled` by `timeout`")

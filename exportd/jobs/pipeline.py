@@ -89,13 +89,17 @@ class _Packer:
         return batch
 
 
-def batches(work: Work) -> Generator[Batch, None, None]:
-    """The work as batches; for worker threads of trio, where every step listens to the job's cancel."""
+Look = Callable[[], None]
+"""What a worker thread does between two pieces: raises `trio.Cancelled` when the job is cancelled."""
+
+
+def batches(work: Work, look: Look) -> Generator[Batch, None, None]:
+    """The work as batches; for worker threads of trio. Every step looks for the job's cancel."""
     packer = _Packer()
     for value in work:
-        trio.from_thread.check_cancelled()
+        look()
         if isinstance(value, Member):
-            yield from _member(value, packer)
+            yield from _member(value, packer, look)
         else:
             packer.add(value)
         if packer.full:
@@ -103,7 +107,7 @@ def batches(work: Work) -> Generator[Batch, None, None]:
     yield packer.take()
 
 
-def _member(member: Member, packer: _Packer) -> Generator[Batch, None, None]:
+def _member(member: Member, packer: _Packer, look: Look) -> Generator[Batch, None, None]:
     with closing(entry(member)) as body:
         while True:
             try:
@@ -111,7 +115,7 @@ def _member(member: Member, packer: _Packer) -> Generator[Batch, None, None]:
             except StopIteration as stop:
                 packer.add(stop.value)
                 return
-            trio.from_thread.check_cancelled()
+            look()
             packer.add(piece)
             if packer.full:
                 yield packer.take()
@@ -120,8 +124,8 @@ def _member(member: Member, packer: _Packer) -> Generator[Batch, None, None]:
 class Writer:
     """Writes batches to the staging file and remembers the entries. Blocking."""
 
-    def __init__(self, staged: Staged) -> None:
-        self._staged = staged
+    def __init__(self, staged: Staged, look: Look) -> None:
+        self._staged, self._look = staged, look
         self._begin = 0
         self._entries: list[tuple[Entry, int]] = []
 
@@ -133,7 +137,7 @@ class Writer:
     def write(self, batch: Batch) -> None:
         """Appends a batch. Raises `InsufficientSpace`, OSError."""
         for piece in batch.pieces:
-            trio.from_thread.check_cancelled()
+            self._look()
             if isinstance(piece, Entry):
                 self._entries.append((piece, self._begin))
                 self._begin = self._staged.size
@@ -143,7 +147,7 @@ class Writer:
     def finish(self) -> str:
         """Writes the directory and puts everything on the disk; the archive's SHA-256 in hex."""
         for piece in directory(self._entries, self._staged.size):
-            trio.from_thread.check_cancelled()
+            self._look()
             self._staged.write(piece)
         return self._staged.flush()
 
@@ -151,9 +155,11 @@ class Writer:
 class Pipeline:
     """Runs lanes into a writer. `tell` is called after each batch with the lane's place and the batch."""
 
-    def __init__(self, writer: Writer, limiter: trio.CapacityLimiter, tell: Callable[[int, Batch], None]) -> None:
+    def __init__(
+        self, writer: Writer, limiter: trio.CapacityLimiter, look: Look, tell: Callable[[int, Batch], None]
+    ) -> None:
         self._writer = writer
-        self._limiter = limiter
+        self._limiter, self._look = limiter, look
         self._tell = tell
 
     async def run(self, lanes: list[tuple[int, Lane]], first: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -186,7 +192,7 @@ class Pipeline:
     async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]]) -> None:
         """Does the work in worker threads and hands over each batch. A cancel closes the work where it stands."""
         with closing_work(work):
-            ready = batches(work)
+            ready = batches(work, self._look)
             with closing(ready):
                 while (batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)) is not None:
                     await take(batch)

@@ -24,7 +24,8 @@ from exportd.formats.profiles import tables
 from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
 from exportd.formats.wound_chart import PATH as CHART
 from exportd.jobs.dataset import ProjectDataset, sizes, survey
-from exportd.jobs.pipeline import Batch, Lane, Pipeline, Work, Writer
+from exportd.jobs.pace import Pace
+from exportd.jobs.pipeline import Batch, Lane, Look, Pipeline, Work, Writer
 from exportd.jobs.reporter import Part, Reporter
 from exportd.store.annotations import AnnotationFile
 from exportd.store.artifacts import Staged
@@ -63,12 +64,13 @@ class Produced:
 class Runner:
     """Makes archives. One for all jobs; holds no state of any, but the threads that they take turns with."""
 
-    def __init__(self, catalogue: Catalogue, uploads: Uploads, threads: int) -> None:
+    def __init__(self, catalogue: Catalogue, uploads: Uploads, pace: Pace, threads: int) -> None:
         self._catalogue = catalogue
         self._uploads = uploads
         # Few, whatever the number of jobs: every thread that computes is one more that the event loop queues behind for
         # the interpreter, and a cancel needs it some ten times.
         self._limiter = trio.CapacityLimiter(threads)
+        self._look = pace.look
 
     async def produce(self, job: Job, staged: Staged, reporter: Reporter) -> Produced:
         """Writes and flushes the archive.
@@ -80,7 +82,9 @@ class Runner:
         unusable: dict[str, str] = {}
         for attempt in range(1, MAX_ATTEMPTS + 1):
             try:
-                return await _Attempt(self._catalogue, self._uploads, job, staged, reporter, self._limiter).run(unusable)
+                return await _Attempt(
+                    self._catalogue, self._uploads, job, staged, reporter, self._limiter, self._look
+                ).run(unusable)
             except Exception as error:
                 changed = [e for e in leaves(error) if isinstance(e, SourceChanged)]
                 if not changed or attempt == MAX_ATTEMPTS:
@@ -102,12 +106,14 @@ class _Attempt:
         staged: Staged,
         reporter: Reporter,
         limiter: trio.CapacityLimiter,
+        look: Look,
     ) -> None:
         self._catalogue, self._uploads = catalogue, uploads
-        self._job, self._staged, self._reporter, self._limiter = job, staged, reporter, limiter
+        self._job, self._staged, self._reporter = job, staged, reporter
+        self._limiter, self._look = limiter, look
         self._warnings: list[str] = []
-        self._writer = Writer(staged)
-        self._pipeline = Pipeline(self._writer, limiter, self._count)
+        self._writer = Writer(staged, look)
+        self._pipeline = Pipeline(self._writer, limiter, look, self._count)
 
     async def run(self, unusable: dict[str, str]) -> Produced:
         self._reporter.phase("preparing", "Looking at the images")
@@ -118,7 +124,7 @@ class _Attempt:
             self._job.project_id,
             self._job.options,
             unusable,
-            trio.from_thread.check_cancelled,
+            self._look,
         )
         self._warnings.extend(unmet(self._job.options, dataset.project.type))
         lanes = self._lanes(dataset)

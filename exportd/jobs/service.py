@@ -43,6 +43,7 @@ from exportd.errors import (
 from exportd.formats.table import unmet
 from exportd.jobs.hub import Feed, Hub
 from exportd.jobs.ledger import Ledger, open_ledger
+from exportd.jobs.pace import Pace
 from exportd.jobs.recovery import recover
 from exportd.jobs.retention import Retention
 from exportd.jobs.runner import Runner
@@ -139,13 +140,14 @@ class Service:
         artifacts: Artifacts,
         supervisor: Supervisor,
         retention: Retention,
+        pace: Pace,
         now: Callable[[], datetime],
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
         self.draining = False
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
-        self._supervisor, self._retention, self._now = supervisor, retention, now
+        self._supervisor, self._retention, self._pace, self._now = supervisor, retention, pace, now
 
     # --- exports ---------------------------------------------------------------------------------------------------
 
@@ -200,6 +202,11 @@ class Service:
         if job.state is not State.CANCELLED:
             raise _no_archive(job)
         return job, decided
+
+    def hurry(self) -> AbstractContextManager[None]:
+        """Within it the threads of exports stand still, for a bounded share of the time: for a cancel, until its answer
+        is sent."""
+        return self._pace.hurry()
 
     async def open_download(self, user: User, project_id: str, job_id: str) -> Download:
         """The archive, open. Raises `NotFound` and what `_no_archive` makes of a job without one."""
@@ -410,7 +417,8 @@ async def open_service(
             )
             await trio.to_thread.run_sync(recover, journal, artifacts, registry, now())
             hub = Hub(registry)
-            runner = Runner(catalogue, Uploads(settings.uploads_directory), settings.worker_threads)
+            pace = Pace()
+            runner = Runner(catalogue, Uploads(settings.uploads_directory), pace, settings.worker_threads)
 
             async def may_export(job: Job) -> bool:
                 return await trio.to_thread.run_sync(catalogue.access, job.user, job.project_id) is not None
@@ -422,7 +430,7 @@ async def open_service(
             ):
                 retention = Retention(settings, registry, hub, ledger, artifacts, now)
                 nursery.start_soon(retention.run, name="retention")
-                yield Service(settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, now)
+                yield Service(settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, pace, now)
                 nursery.cancel_scope.cancel(reason="the service ends")
         finally:
             journal.close()

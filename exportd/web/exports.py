@@ -90,6 +90,7 @@ class Exports:
         return _json(await self._service.status(user, project_id, job_id))
 
     async def cancel_export(self, user: User, project_id: str, job_id: str) -> Response:
+        resources(_request()).enter_context(self._service.hurry())
         job, decided = await self._service.cancel(user, project_id, job_id)
         message = "Export job cancelled successfully" if decided else "Export job was already cancelled"
         return _json(
