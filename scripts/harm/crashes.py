@@ -17,7 +17,7 @@ from harm.promises import History, crash_faults
 from harm.scenes import LATER, SCENES, Stage, Template, at, found, listen, look, opened
 from harm.tally import Tally, chosen
 
-SHORT_SCENES = ("export", "cancel at a write", "delete", "expire")
+SHORT_SCENES = ("export", "cancel at a write", "delete")
 
 
 def sweep(template: Template, world: World, tally: Tally, *, short: bool) -> None:

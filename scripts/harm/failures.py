@@ -19,7 +19,7 @@ from harm.children import Tell, Told
 from harm.operations import ALL, Operation, Wire, lay
 from harm.promises import Found, History, crash_faults, event_faults
 from harm.scenes import LATER, REFUSALS, REQUEST, SCENES, Stage, Template, at, found, listen, look, opened
-from harm.tally import Tally
+from harm.tally import MINOR, Tally
 
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EMFILE)
 
@@ -32,7 +32,7 @@ REMOVES = frozenset({"unlink", "rmdir"})
 SETTLED = 10
 """Seconds within which the journal has what it could not have before; never reached."""
 
-SHORT_SCENES = ("export", "cancel at a write", "delete", "expire")
+SHORT_SCENES = ("export", "cancel at a write", "delete")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def sweep(template: Template, world: World, tally: Tally, *, short: bool) -> Non
 def _strikes(every: list[Operation], *, short: bool) -> Iterator[Strike]:
     firsts = [n for n in range(len(every)) if every[n] not in every[:n]]
     if short:
+        firsts = [n for n in firsts if every[n].name not in MINOR]
         yield from (Strike(n, ERRORS[i % len(ERRORS)], lasting=i % 3 == 2) for i, n in enumerate(firsts))
         return
     yield from (Strike(n, error) for n in range(len(every)) for error in ERRORS)

@@ -1,4 +1,5 @@
-"""The short crash and fault sweeps: the same points every time, each in a process of its own."""
+"""The short crash and fault sweeps: the same points every time (but for the moments of the kills), each in a process of its
+own."""
 
 from __future__ import annotations
 
@@ -13,15 +14,17 @@ pytestmark = pytest.mark.e2e
 
 FAULTS = Path(__file__).resolve().parents[2] / "scripts/faults"
 PATIENCE = 300
-"""Seconds after which the sweep is taken to hang."""
+"""Seconds after which the sweeps are taken to hang."""
+
+LEAST = {"crash sweep": 30, "kill -9 under load": 2, "fault sweep": 20, "damaged journal": 5, "clock set back": 1}
+"""Points that have to be struck: a sweep that strikes nothing finds nothing."""
 
 
-@pytest.mark.parametrize(("sweep", "least"), [("crashes", 60), ("failures", 40), ("kills", 3), ("machine", 10)])
-def test_no_promise_is_broken_by_what_goes_wrong(sweep: str, least: int, tmp_path: Path) -> None:
-    command = [sys.executable, str(FAULTS), "--short", "--only", sweep, "--folder", str(tmp_path)]
+def test_no_promise_is_broken_by_what_dies_or_fails(tmp_path: Path) -> None:
+    command = [sys.executable, str(FAULTS), "--short", "--folder", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     print(run.stdout)
     assert run.returncode == 0, run.stdout + run.stderr
-    total = re.search(r"^(\d+) points, 0 violations$", run.stdout, re.MULTILINE)
-    assert total is not None
-    assert int(total[1]) >= least
+    lines = re.findall(r"^(.+): \d+ points, (\d+) of them struck, 0 violations", run.stdout, re.MULTILINE)
+    struck = {name: int(count) for name, count in lines}
+    assert {name: struck.get(name, 0) for name, least in LEAST.items() if struck.get(name, 0) < least} == {}
