@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -25,6 +26,7 @@ from exportd.core.registry import Key, Registry
 from exportd.core.states import Reason, State
 from exportd.core.users import Access, User
 from exportd.errors import (
+    DataDirectoryUnusable,
     ExportActive,
     ExportCancelled,
     ExportCompleted,
@@ -398,6 +400,19 @@ def _no_archive(job: Job) -> JobConflict:
             return ExportNotReady("The export is not finished yet.", job.id, job.status)
 
 
+def _recovered(settings: Settings, journal: Journal, registry: Registry, now: datetime) -> Artifacts:
+    """The archives, after `recover`. Raises `DataDirectoryUnusable`."""
+    try:
+        artifacts = Artifacts(settings.data, settings.disk_reserve)
+        recover(journal, artifacts, registry, now)
+    except (OSError, sqlite3.Error, InsufficientSpace) as error:
+        raise DataDirectoryUnusable(
+            f"The data directory {settings.data} cannot be used ({getattr(error, 'strerror', None) or error}); "
+            "make room there or mend its permissions, then start again."
+        ) from error
+    return artifacts
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -410,12 +425,11 @@ async def open_service(
         catalogue = open_catalogue(settings.database_url, settings.data)
         journal = Journal(settings.data)
         try:
-            artifacts = Artifacts(settings.data, settings.disk_reserve)
             registry = Registry(
                 max_active_per_user=settings.max_active_jobs_per_user,
                 max_active=settings.max_running_jobs + settings.max_queued_jobs,
             )
-            await trio.to_thread.run_sync(recover, journal, artifacts, registry, now())
+            artifacts = await trio.to_thread.run_sync(_recovered, settings, journal, registry, now())
             hub = Hub(registry)
             pace = Pace()
             runner = Runner(catalogue, Uploads(settings.uploads_directory), pace, settings.worker_threads)
