@@ -37,6 +37,7 @@ class Ledger:
         self._waiting: list[_Ticket] = []
         self._wake = trio.Event()
         self._closing = False
+        self._failing = False
         self._one = trio.CapacityLimiter(1)
 
     async def write(self, *changes: Change) -> None:
@@ -54,6 +55,13 @@ class Ledger:
     async def audit(self, job_id: str) -> list[Transition]:
         """The transitions of a job, oldest first."""
         return await self._run(self._journal.audit, job_id)
+
+    async def check(self) -> None:
+        """Raises `DataDirectoryUnusable` when nothing can be written. Writes only to see whether a commit that failed was
+        the last one to."""
+        if self._failing:
+            await self._run(self._journal.touch)
+            self._failing = False
 
     async def _run(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._one)
@@ -73,12 +81,14 @@ class Ledger:
         try:
             if changes:
                 await self._run(self._journal.commit, changes)
+                self._failing = False
         except Exception as error:  # noqa: BLE001 - it goes to whoever waits
             if len(tickets) > 1:  # one that cannot be written must not take the others with it
                 for ticket in tickets:
                     await self._commit([ticket])
                 return
             log.error("journal_write_failed", error=repr(error))
+            self._failing = True
             tickets[0].error = error
         for ticket in tickets:
             ticket.settled.set()

@@ -34,6 +34,7 @@ from exportd.jobs.ledger import Ledger
 from exportd.jobs.queue import FairQueue
 from exportd.jobs.reporter import Reporter
 from exportd.jobs.runner import Produced, Runner
+from exportd.jobs.telemetry import Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, Staged
 from exportd.store.journal import SaveJob
@@ -61,6 +62,10 @@ class _Life:
     running: bool = False
     left: bool = False
     """Whether a file of it could not be removed."""
+    since: float = field(default_factory=trio.current_time)
+    """When the state that it shows began."""
+    decided: float | None = None
+    """When its cancel was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +87,14 @@ class Supervisor:
         ledger: Ledger,
         artifacts: Artifacts,
         runner: Runner,
+        telemetry: Telemetry,
         may_export: Callable[[Job], Awaitable[bool]],
         now: Callable[[], datetime],
         nursery: trio.Nursery,
     ) -> None:
         self._settings = settings
         self._registry, self._hub, self._ledger = registry, hub, ledger
-        self._artifacts, self._runner = artifacts, runner
+        self._artifacts, self._runner, self._telemetry = artifacts, runner, telemetry
         self._may_export, self._now = may_export, now
         self._nursery = nursery
         self._lives: dict[str, _Life] = {}
@@ -125,6 +131,7 @@ class Supervisor:
         if decided:
             self._hub.shut(job)
             life = self._lives[job_id]
+            life.decided = trio.current_time()
             life.scope.cancel(reason=f"{reason} by {actor}")
             self._nursery.start_soon(self._conclude_cancel, life, name=f"cancel {job_id}")
         return decided
@@ -201,7 +208,7 @@ class Supervisor:
                 life.record_error = error
                 raise
         life.recorded.set()
-        _log(row)
+        self._telemetry.transition(job, None)
 
     async def _work(self, life: _Life) -> None:
         job = self._registry.get(life.job_id)
@@ -210,6 +217,8 @@ class Supervisor:
         job = self._registry.apply(
             life.job_id, Event.START, started_at=self._now(), reason=Reason.STARTED, actor=SYSTEM
         )
+        # First: a cancel may end the waiting for the row, and the row is written all the same.
+        self._observe(job, before)
         await self._save(job, before)
         self._hub.publish(events.started(job), job)
         async with trio.open_nursery() as nursery:
@@ -341,6 +350,13 @@ class Supervisor:
     def _tell(self, job: Job, event: Event, changes: dict[str, Any]) -> None:
         final = self._registry.apply(job.id, event, **changes)
         self._hub.publish(events.terminal(final), final)
+        self._observe(final, job.status)
+
+    def _observe(self, job: Job, before: str) -> None:
+        life, now = self._lives[job.id], trio.current_time()
+        unwinding = None if life.decided is None else now - life.decided
+        self._telemetry.transition(job, before, now - life.since, unwinding=unwinding)
+        life.since = now
 
     async def _save(self, job: Job, before: str) -> None:
         at = {Reason.STARTED: job.started_at, Reason.COMMITTED: job.completed_at}.get(job.reason)
@@ -348,7 +364,6 @@ class Supervisor:
             job.id, before, job.status, job.reason, job.actor, at or job.cancelled_at or job.failed_at or self._now()
         )
         await self._ledger.write(SaveJob(job, row))
-        _log(row)
 
     # --- the queue -----------------------------------------------------------------------------------------------
 
@@ -368,10 +383,6 @@ class Supervisor:
         self._idle.set()
 
 
-def _log(row: Transition) -> None:
-    log.info("transition", job=row.job_id, before=row.before, to=row.to, reason=row.reason.value, actor=row.actor)
-
-
 @asynccontextmanager
 async def open_supervisor(
     settings: Settings,
@@ -380,12 +391,13 @@ async def open_supervisor(
     ledger: Ledger,
     artifacts: Artifacts,
     runner: Runner,
+    telemetry: Telemetry,
     may_export: Callable[[Job], Awaitable[bool]],
     now: Callable[[], datetime],
 ) -> AsyncIterator[Supervisor]:
     """A supervisor; leaving the block ends all jobs at once (cancelled by `system`), and waits for them."""
     async with trio.open_nursery() as nursery:
-        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now, nursery)
+        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, telemetry, may_export, now, nursery)
         try:
             yield supervisor
         finally:

@@ -174,3 +174,17 @@ def test_ctrl_c_in_export_cancels_the_job_on_the_server(slow_world: World, tmp_p
                 return
             assert daemon.status(job)["status"] == "completed", errors
     pytest.fail("no export of three was slow enough to be cancelled")
+
+
+def test_systemd_is_told_when_it_answers_and_how_long_it_may_take_to_stop(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with serving(world) as daemon:
+            assert manager.recv(100) == b"READY=1"
+            assert daemon.http.get("/readyz").status_code == 200
+            assert daemon.stop(signal.SIGTERM) == 0
+            assert manager.recv(100) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=65000000"
