@@ -46,6 +46,7 @@ class Ledger:
         self._owed: list[_Ticket] = []
         self._wake = trio.Event()
         self._closing = False
+        self._failing = False
         self._one = trio.CapacityLimiter(1)
 
     @property
@@ -79,6 +80,13 @@ class Ledger:
     async def audit(self, job_id: str) -> list[Transition]:
         """The transitions of a job, oldest first."""
         return await self._run(self._journal.audit, job_id)
+
+    async def check(self) -> None:
+        """Raises `DataDirectoryUnusable` when nothing can be written. Writes only to see whether a commit that failed was
+        the last one to."""
+        if self._failing:
+            await self._run(self._journal.touch)
+            self._failing = False
 
     async def _run(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._one)
@@ -117,6 +125,7 @@ class Ledger:
         try:
             if changes:
                 await self._run(self._journal.commit, changes)
+                self._failing = False
         except Exception as error:  # noqa: BLE001 - it goes to whoever waits
             return error
         for ticket in tickets:
@@ -127,6 +136,7 @@ class Ledger:
         """Tells whoever waits that it was not written; False for what is tried again."""
         if ticket.error is None:  # logged once, however often it is tried
             log.error("journal_write_failed", error=repr(error))
+        self._failing = True
         ticket.error = error
         if not ticket.insists:
             ticket.settled.set()

@@ -12,13 +12,14 @@ from exportd.core.registry import Registry
 from exportd.core.states import FINAL, State
 from exportd.jobs.failures import INTERRUPTED
 from exportd.jobs.retention import INTERRUPTED_SEQ_GAP, has_archive
+from exportd.jobs.telemetry import Telemetry
 from exportd.store.artifacts import Artifacts, Wanted
 from exportd.store.journal import Change, Journal, SaveJob
 
 log = structlog.get_logger("exportd.recovery")
 
 
-def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: datetime) -> None:
+def recover(journal: Journal, artifacts: Artifacts, registry: Registry, telemetry: Telemetry, now: datetime) -> None:
     """Fills the registry from the journal. Raises `DataDirectoryUnusable` and what `Journal.commit` raises.
 
     Unfinished jobs are failed (`interrupted`). A completed job whose archive is not what was committed is expired: its
@@ -26,9 +27,11 @@ def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: dat
     """
     jobs: list[Job] = []
     changes: list[Change] = []
+    torn: list[Job] = []
     for job in journal.jobs():
         if job.state not in FINAL:
             found, change = _interrupted(job, now)
+            torn.append(job)
         elif has_archive(job) and artifacts.size(job.id) != job.file_size:
             if job.expires_at is None or job.expires_at > now:
                 log.error("archive_lost", job=job.id)
@@ -47,6 +50,8 @@ def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: dat
     if changes:
         journal.commit(changes)
     registry.restore(jobs, journal.keys())
+    for job in torn:
+        telemetry.transition(registry.get(job.id), job.status)  # how long it lasted nobody knows
     log.info("recovered", jobs=len(jobs), changed=len(changes), swept=len(swept.removed))
 
 

@@ -34,6 +34,7 @@ from exportd.jobs.ledger import Ledger
 from exportd.jobs.queue import FairQueue
 from exportd.jobs.reporter import Reporter
 from exportd.jobs.runner import Produced, Runner
+from exportd.jobs.telemetry import Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, Staged
 from exportd.store.journal import AddRow, SaveJob
@@ -63,6 +64,10 @@ class _Life:
     running: bool = False
     left: bool = False
     """Whether a file of it could not be removed."""
+    since: float = field(default_factory=trio.current_time)
+    """When the state that it shows began."""
+    decided: float | None = None
+    """When its cancel was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,14 @@ class Supervisor:
         ledger: Ledger,
         artifacts: Artifacts,
         runner: Runner,
+        telemetry: Telemetry,
         may_export: Callable[[Job], Awaitable[bool]],
         now: Callable[[], datetime],
         nursery: trio.Nursery,
     ) -> None:
         self._settings = settings
         self._registry, self._hub, self._ledger = registry, hub, ledger
-        self._artifacts, self._runner = artifacts, runner
+        self._artifacts, self._runner, self._telemetry = artifacts, runner, telemetry
         self._may_export, self._now = may_export, now
         self._nursery = nursery
         self._lives: dict[str, _Life] = {}
@@ -127,6 +133,7 @@ class Supervisor:
         if decided:
             self._hub.shut(job)
             life = self._lives[job_id]
+            life.decided = trio.current_time()
             life.scope.cancel(reason=f"{reason} by {actor}")
             self._nursery.start_soon(self._conclude_cancel, life, name=f"cancel {job_id}")
         return decided
@@ -202,6 +209,7 @@ class Supervisor:
             life.record_error = error
             raise
         life.recorded.set()
+        self._telemetry.transition(job, None)
 
     async def _work(self, life: _Life) -> None:
         job = self._registry.get(life.job_id)
@@ -210,6 +218,8 @@ class Supervisor:
         job = self._registry.apply(
             life.job_id, Event.START, started_at=self._now(), reason=Reason.STARTED, actor=SYSTEM
         )
+        # First: a cancel may end the waiting for the row, and the row is written all the same.
+        self._observe(job, before)
         await self._save(life, job, self._row(job, before))
         self._hub.publish(events.started(job), job)
         async with trio.open_nursery() as nursery:
@@ -354,7 +364,13 @@ class Supervisor:
     def _tell(self, row: Transition, event: Event, changes: dict[str, Any]) -> None:
         final = self._registry.apply(row.job_id, event, **changes)
         self._hub.publish(events.terminal(final), final)
-        _log(row)
+        self._observe(final, row.before)
+
+    def _observe(self, job: Job, before: str | None) -> None:
+        life, now = self._lives[job.id], trio.current_time()
+        unwinding = None if life.decided is None else now - life.decided
+        self._telemetry.transition(job, before, now - life.since, unwinding=unwinding)
+        life.since = now
 
     async def _save(self, life: _Life, job: Job, row: Transition) -> None:
         """Writes down what has been shown already. Shielded: a cancel that comes now has a row to follow."""
@@ -364,7 +380,6 @@ class Supervisor:
             except Exception:
                 life.missed.append(row)
                 raise
-        _log(row)
 
     def _row(self, job: Job, before: str) -> Transition:
         at = {Reason.STARTED: job.started_at, Reason.COMMITTED: job.completed_at}.get(job.reason)
@@ -389,10 +404,6 @@ class Supervisor:
         self._idle.set()
 
 
-def _log(row: Transition) -> None:
-    log.info("transition", job=row.job_id, before=row.before, to=row.to, reason=row.reason.value, actor=row.actor)
-
-
 @asynccontextmanager
 async def open_supervisor(
     settings: Settings,
@@ -401,12 +412,13 @@ async def open_supervisor(
     ledger: Ledger,
     artifacts: Artifacts,
     runner: Runner,
+    telemetry: Telemetry,
     may_export: Callable[[Job], Awaitable[bool]],
     now: Callable[[], datetime],
 ) -> AsyncIterator[Supervisor]:
     """A supervisor; leaving the block ends all jobs at once (cancelled by `system`), and waits for them."""
     async with trio.open_nursery() as nursery:
-        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now, nursery)
+        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, telemetry, may_export, now, nursery)
         try:
             yield supervisor
         finally:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,6 +185,13 @@ class Journal:
                 )
                 self._db.execute("DELETE FROM keys WHERE created_at < ?", (keys_before.isoformat(),))
 
+    def touch(self) -> None:
+        """Writes what is there already: whether the disk takes it. Raises `DataDirectoryUnusable`."""
+        try:
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        except sqlite3.Error as error:
+            raise DataDirectoryUnusable(f"The journal cannot be written ({error}).") from error
+
     def jobs(self) -> list[Job]:
         """All jobs, oldest first. Raises `DataDirectoryUnusable` where a record makes no sense."""
         try:
@@ -218,9 +225,39 @@ def read_audit(data: Path, job_id: str) -> list[Transition]:
 
     Raises `DataDirectoryUnusable` when there is no journal.
     """
+    with _reading(data) as db:
+        return _audit(db, job_id)
+
+
+def read_ids(data: Path, prefix: str) -> list[str]:
+    """Ids of jobs that begin so, also of deleted ones. Raises as `read_audit`. The prefix is made of hex digits and `-`."""
+    with _reading(data) as db:
+        rows = db.execute(
+            "SELECT DISTINCT job_id FROM transitions WHERE job_id GLOB ? ORDER BY job_id", (f"{prefix}*",)
+        )
+        return [job_id for (job_id,) in rows]
+
+
+def read_recent(data: Path, prefix: str, limit: int) -> list[Job]:
+    """The newest jobs on record whose ids begin so, read beside a running daemon. Raises as `read_audit`."""
+    with _reading(data) as db:
+        statement = "SELECT record FROM jobs WHERE id GLOB ? ORDER BY created_at DESC LIMIT ?"
+        return [Job.from_record(orjson.loads(record)) for (record,) in db.execute(statement, (f"{prefix}*", limit))]
+
+
+def read_check(data: Path) -> tuple[str, datetime | None]:
+    """What SQLite says of the file, `ok` when it is whole, and the time of the newest transition. Raises as `read_audit`."""
+    with _reading(data) as db:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        (newest,) = db.execute("SELECT max(time) FROM transitions").fetchone()
+    return str(verdict), None if newest is None else datetime.fromisoformat(newest)
+
+
+@contextmanager
+def _reading(data: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(f"{(data / FILE_NAME).as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT)) as db:
-            return _audit(db, job_id)
+            yield db
     except sqlite3.Error as error:
         raise DataDirectoryUnusable(
             f"There is no readable journal in this data directory ({error}); name the right one with --data."
