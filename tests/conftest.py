@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import PIL.Image
 import pytest
 
@@ -18,6 +19,9 @@ from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import import_project, sample_project
+
+hypothesis.settings.register_profile("exportd", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("exportd")
 
 
 @dataclass(frozen=True)
