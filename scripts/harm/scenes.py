@@ -290,6 +290,7 @@ async def seen(service: Service, world: World, job: Job) -> Seen:
         expired,
         got,
         trail,
+        f"{job.reason} by {job.actor}",
         len(job.warnings),
         job.progress.percent,
     )
