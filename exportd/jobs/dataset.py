@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Repair, Skipped
 from exportd.core.options import ExportOptions
@@ -16,9 +15,6 @@ from exportd.store.annotations import AnnotationFile
 from exportd.store.catalogue import Catalogue, ImageRow, SegmentationRow
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
-
-BATCH = 200
-"""Images whose polygons are read from the catalogue at a time; bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +75,14 @@ class ProjectDataset:
 
     def read(self, file: AnnotationFile) -> Iterator[Image]:
         """Parses the polygons of all images into the file, which has to stay open as long as they are walked; each image
-        as it is done."""
-        images = iter(self.images)
-        while batch := list(islice(images, BATCH)):
-            rows = self._catalogue.segmentations([image.id for image in batch])
-            for image in batch:
-                annotation = self._parsed(image, rows.pop(image.id, None))
-                if annotation.warnings:
-                    self._warned[image.id] = annotation.warnings
-                file.append(annotation, self._check)
-                yield image
+        as it is done. The catalogue is not asked any more when this has come to its end."""
+        rows = self._catalogue.each_segmentation([image.id for image in self.images])
+        for image, row in zip(self.images, rows, strict=True):
+            annotation = self._parsed(image, row)
+            if annotation.warnings:
+                self._warned[image.id] = annotation.warnings
+            file.append(annotation, self._check)
+            yield image
         self._annotations = file
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
@@ -122,13 +116,14 @@ def survey(
 ) -> ProjectDataset:
     """Looks at every image that is asked for and gives those that can be exported. Blocking; `check` is called per image.
 
+    The catalogue should be a snapshot: it is asked again for the polygons.
     `unusable` names images that failed in an earlier attempt, each with its reason. Raises `SourceError` when nothing is
     left.
     """
     project = catalogue.project(project_id)
     if project is None:
         raise SourceError("The project no longer exists.")
-    rows = catalogue.images(project_id, options.selected_image_ids)
+    rows = catalogue.images(project_id, options.selected_image_ids, check)
     if not rows:
         raise SourceError("The project has no images; add some and export again.")
     usable: list[_Usable] = []

@@ -27,6 +27,7 @@ from exportd.errors import (
     ProjectForbidden,
     QueueFull,
     ShuttingDown,
+    SourceUnavailable,
     TooManyActive,
     Unauthenticated,
 )
@@ -51,6 +52,7 @@ STATUS: dict[type[BaseException], int] = {
     TooManyActive: 429,
     QueueFull: 503,
     ShuttingDown: 503,
+    SourceUnavailable: 503,
     InsufficientSpace: 507,
 }
 
