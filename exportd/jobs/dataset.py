@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Repair, Skipped
 from exportd.core.options import ExportOptions
@@ -15,6 +16,8 @@ from exportd.store.annotations import AnnotationFile
 from exportd.store.catalogue import Catalogue, ImageRow, SegmentationRow
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def survey(
         raise SourceError(
             f"None of the {len(rows)} images can be exported; the first, {skipped[0].original_name}: {skipped[0].reason}"
         )
-    images = _images(usable)
+    images = _images(usable, check)
     newest = max((t for row in rows for t in (row.updated_at, row.created_at) if t is not None), default=None)
     return ProjectDataset(
         project,
@@ -174,25 +177,33 @@ def _look(uploads: Uploads, row: ImageRow, options: ExportOptions) -> tuple[_Usa
     return _Usable(row, width, height, probe.size, probe.media_type or row.media_type), probe.warning
 
 
-def _images(usable: Sequence[_Usable]) -> tuple[Image, ...]:
-    names = archive_names([found.row.name for found in usable])
-    return tuple(
-        Image(
-            id=found.row.id,
-            name=name,
-            original_name=found.row.name,
-            width=found.width,
-            height=found.height,
-            media_type=found.media_type,
-            size=found.size,
-            display_order=found.row.display_order,
-            parent_video_id=found.row.parent_video_id,
-            frame_index=found.row.frame_index,
-            created_at=found.row.created_at,
-            updated_at=found.row.updated_at,
-        )
-        for found, name in zip(usable, names, strict=True)
+def _images(usable: Sequence[_Usable], check: Callable[[], None]) -> tuple[Image, ...]:
+    names = archive_names(_looking((found.row.name for found in usable), check))
+    return tuple(_image(found, name) for found, name in _looking(zip(usable, names, strict=True), check))
+
+
+def _image(found: _Usable, name: str) -> Image:
+    return Image(
+        id=found.row.id,
+        name=name,
+        original_name=found.row.name,
+        width=found.width,
+        height=found.height,
+        media_type=found.media_type,
+        size=found.size,
+        display_order=found.row.display_order,
+        parent_video_id=found.row.parent_video_id,
+        frame_index=found.row.frame_index,
+        created_at=found.row.created_at,
+        updated_at=found.row.updated_at,
     )
+
+
+def _looking(values: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """With a look before each: what is quick for one image is not for a hundred thousand."""
+    for value in values:
+        check()
+        yield value
 
 
 def sizes(images: Collection[Image]) -> int:

@@ -93,6 +93,17 @@ _IMAGE_COLUMNS = (
     images.c.updatedAt,
 )
 
+_ROUGHLY = (
+    sa.nulls_last(images.c.displayOrder),
+    sa.nulls_last(images.c.createdAt),
+    sa.func.coalesce(images.c.parentVideoId, "", type_=Text),
+    sa.nulls_last(images.c.frameIndex),
+    images.c.name,
+    images.c.id,
+)
+"""The order of the archive but for what a collation, or a time in an odd form, puts elsewhere. Python puts that right;
+to sort 100,000 images from scratch would stop every other thread for 0.4 s."""
+
 
 def _nothing() -> None: ...
 
@@ -202,18 +213,23 @@ class Catalogue:
         self, project_id: str, selected: Sequence[str] | None, check: Callable[[], None] = _nothing
     ) -> list[ImageRow]:
         """The project's images in the order of the archive; those of `selected` that it has, when given. `check` is
-        called per image and may raise.
+        called again and again, and may raise.
 
         By display order (those without one last), creation, video and frame, name, id: a total order that no collation
         of a database decides.
         """
         rows: dict[str, ImageRow] = {}
-        with closing(images_of(self._reader, project_id, selected, _IMAGE_COLUMNS)) as found:
+        with closing(images_of(self._reader, project_id, selected, _IMAGE_COLUMNS, _ROUGHLY)) as found:
             for columns in found:
                 check()
                 row = ImageRow._make(columns)
                 rows[row.id] = row
-        return sorted(rows.values(), key=_archive_order)
+
+        def place(row: ImageRow) -> tuple[object, ...]:
+            check()
+            return _archive_order(row)
+
+        return sorted(rows.values(), key=place)
 
     def unknown_images(self, project_id: str, ids: Sequence[str]) -> list[int]:
         """The places in `ids` of those that are not in the project."""

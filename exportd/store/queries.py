@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from exportd.store.reading import Reader, Row
 from exportd.store.tables import images
 
-BATCH = 500
-"""Ids in one statement: far below what any database takes, and enough that the number of statements does not matter."""
+BATCH = 50
+"""Ids in one statement. psycopg would take a statement with more parameters apart anew each time, which costs more, and
+all of it under the interpreter's lock, than to ask more often."""
 
 T = TypeVar("T")
 
@@ -27,10 +28,15 @@ def batches(values: Iterable[T]) -> Iterator[list[T]]:
 
 
 def images_of(
-    reader: Reader, project_id: str, selected: Sequence[str] | None, columns: Sequence[sa.ColumnElement[Any]]
+    reader: Reader,
+    project_id: str,
+    selected: Sequence[str] | None,
+    columns: Sequence[sa.ColumnElement[Any]],
+    order: Sequence[sa.ColumnElement[Any]] = (),
 ) -> Generator[Row, None, None]:
-    """Columns of the project's images. An image may come twice: selected itself, and as a frame."""
-    statement = sa.select(images.c.projectId, *columns).where(IS_IMAGE)
+    """Columns of the project's images. An image may come twice: selected itself, and as a frame; of a selection only
+    some at a time are in order."""
+    statement = sa.select(images.c.projectId, *columns).where(IS_IMAGE).order_by(*order)
     if selected is None:
         conditions: Iterable[sa.ColumnElement[bool]] = [images.c.projectId == project_id]
     else:
