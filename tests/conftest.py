@@ -154,6 +154,13 @@ def platform(postgres: Server) -> Iterator[Platform]:
 
 
 @pytest.fixture
+def role(platform: Platform) -> Iterator[str]:
+    """The role that the README makes in the platform's database."""
+    with platform.role() as role:
+        yield role
+
+
+@pytest.fixture
 def beside(platform: Platform) -> Callable[[World], World]:
     """Moves a world's rows to the platform's database, and has exportd read them there."""
 

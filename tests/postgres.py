@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -186,6 +187,18 @@ class Platform(EmbeddedCatalogue):
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """A session of the platform's."""
         return psycopg.connect(self.url)
+
+    @contextmanager
+    def role(self) -> Iterator[str]:
+        """The role of the README, made by its statements."""
+        readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+        block = re.search(r"```sql\n(CREATE ROLE (\w+) .*?)```", readme, re.DOTALL)
+        assert block is not None, "the README makes no role"
+        self.execute(block[1])
+        try:
+            yield block[2]
+        finally:
+            self.execute(f"DROP OWNED BY {block[2]}; DROP ROLE {block[2]}")
 
     def sessions(self) -> list[tuple[str, str]]:
         """State and last statement of each of exportd's sessions."""

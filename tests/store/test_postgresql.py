@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +26,6 @@ from exportd.errors import SettingsError, SourceError, SourceUnavailable
 from exportd.store import postgresql
 from exportd.store.catalogue import Catalogue, open_catalogue
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SOON = 5.0
 """Seconds; what takes a fraction of one takes less than that on a busy machine too."""
 
@@ -72,16 +71,6 @@ def test_a_snapshot_is_one_repeatable_read_transaction(catalogue: Catalogue) -> 
         begun = [snapshot._reader.rows(sa.text("SELECT now()")) for _ in range(2)]
         assert begun[0] == begun[1]
         assert snapshot._reader.rows(sa.text("SHOW transaction_isolation")) == [("repeatable read",)]
-
-
-@pytest.fixture
-def role(platform: Platform) -> Iterator[str]:
-    """The role of the README, made by its statements."""
-    block = re.search(r"```sql\n(CREATE ROLE .*?)```", README, re.DOTALL)
-    assert block is not None
-    platform.execute(block[1])
-    yield "exportd"
-    platform.execute("DROP OWNED BY exportd; DROP ROLE exportd")
 
 
 def test_the_role_of_the_readme_may_do_all_that_exportd_does(platform: Platform, owner: User, role: str) -> None:
@@ -230,6 +219,15 @@ def test_the_server_ends_a_statement_that_takes_too_long(
                     known.images(PROJECT, None)
         assert [entry["error"] for entry in logged] == ["canceling statement due to statement timeout"] * 2
         assert len(catalogue.images(PROJECT, None)) == 3
+
+
+def test_a_server_that_does_not_even_greet_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT", 2)  # psycopg knows no shorter one
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        begun = time.monotonic()
+        with pytest.raises(SettingsError, match="timeout"):
+            opened(f"postgresql://x@127.0.0.1:{mute.getsockname()[1]}/x")
+        assert time.monotonic() - begun < SOON
 
 
 @contextmanager
