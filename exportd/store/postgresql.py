@@ -29,8 +29,9 @@ CONNECT_TIMEOUT = 3
 UNACKNOWLEDGED = 10_000
 """Milliseconds after which a network that swallows all is noticed; the system's own quarter of an hour is too long."""
 
-IDLE_TIMEOUT = 300.0
-"""Seconds after which the server ends an idle transaction: of a process that was stopped in the middle of an export."""
+IDLE_TIMEOUT = 3600.0
+"""Seconds after which the server ends an idle transaction: of a process that was stopped in the middle of an export. An
+export may well be idle for minutes, while it looks at a hundred thousand files."""
 
 POOL = 8
 """Connections for lookups. A lookup takes a millisecond, so more would only take them from the platform."""

@@ -128,7 +128,7 @@ def test_options_of_the_address_hold_but_cannot_allow_writing(platform: Platform
         shown = [catalogue._reader.rows(sa.text(f"SHOW {name}"))[0][0] for name in
                  ("geqo_threshold", "default_transaction_read_only", "statement_timeout",
                   "idle_in_transaction_session_timeout")]  # fmt: skip
-    assert shown == ["17", "on", "30s", "5min"]
+    assert shown == ["17", "on", "30s", "1h"]
 
 
 @pytest.mark.parametrize(
