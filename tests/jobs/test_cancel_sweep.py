@@ -10,6 +10,7 @@ import pytest
 import structlog.testing
 import trio
 from conftest import World, held_files
+from postgres import eventually
 from sweep import CancelAtCheck, CancelAtStep
 
 from exportd.core.events import TERMINAL
@@ -129,8 +130,13 @@ async def sweep(
             assert run.job is not None
             endings.add(run.job.status)
             if not point.fired:
-                return n, found, endings
+                break
             n += 1
+        if (platform := world.platform) is not None:
+            eventually(
+                lambda: {state for state, _ in platform.sessions()} == {"idle"}
+            )  # no transaction was left behind
+    return n, found, endings
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
