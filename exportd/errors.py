@@ -225,6 +225,16 @@ class SourceError(ExportdError):
     code = "SOURCE_ERROR"
 
 
+class SourceUnavailable(SourceError):
+    """The database of the projects does not answer now; `retry_after` is in seconds."""
+
+    code = "SOURCE_UNAVAILABLE"
+
+    def __init__(self, retry_after: int = 5) -> None:
+        super().__init__("The database of the projects does not answer now; try again in a moment.")
+        self.retry_after = retry_after
+
+
 class SourceChanged(SourceError):
     """An image that was readable when the export began no longer is; `image_id` names it."""
 

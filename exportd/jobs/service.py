@@ -54,9 +54,10 @@ from exportd.jobs.supervisor import Supervisor, open_supervisor
 from exportd.jobs.telemetry import Statistics, Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, DataLock
-from exportd.store.catalogue import Catalogue, Totals, open_catalogue
+from exportd.store.catalogue import Catalogue, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
+from exportd.store.totals import Totals
 
 T = TypeVar("T")
 
@@ -421,7 +422,8 @@ async def open_service(
     Raises `DataDirectoryInUse`, `DataDirectoryUnusable`, `SettingsError`.
     """
     with DataLock(settings.data):
-        catalogue = open_catalogue(settings.database_url, settings.data)
+        listen = trio.from_thread.check_cancelled
+        catalogue = await trio.to_thread.run_sync(open_catalogue, settings.database_url, settings.data, listen)
         journal = Journal(settings.data)
         try:
             telemetry = Telemetry()

@@ -28,6 +28,7 @@ from exportd.errors import (
     ProjectForbidden,
     QueueFull,
     ShuttingDown,
+    SourceUnavailable,
     TooManyActive,
     Unauthenticated,
 )
@@ -52,6 +53,7 @@ STATUS: dict[type[BaseException], int] = {
     TooManyActive: 429,
     QueueFull: 503,
     ShuttingDown: 503,
+    SourceUnavailable: 503,
     NotReady: 503,
     InsufficientSpace: 507,
 }
