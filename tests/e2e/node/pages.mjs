@@ -40,7 +40,10 @@ export function within(promise, what) {
 // --- sockets -----------------------------------------------------------------------------------------------------------
 
 export class Page {
+  static all = [];
+
   constructor(token, options = {}) {
+    Page.all.push(this);
     this.events = [];
     this.waiting = new Set();
     this.socket = io(given.url, {
