@@ -132,7 +132,7 @@ class QueueFull(_Limit):
     code = "QUEUE_FULL"
 
 
-class TooManySessions(QueueFull):
+class TooManySessions(_Limit):
     """There is no place left for another Socket.IO session."""
 
     code = "TOO_MANY_SESSIONS"
