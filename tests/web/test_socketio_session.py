@@ -106,6 +106,18 @@ async def settled() -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
+async def polled(session: Session, nursery: trio.Nursery) -> list[str]:
+    """A poll that waits; its answer comes into the list."""
+    answers: list[str] = []
+
+    async def poll() -> None:
+        answers.append(await session.poll())
+
+    nursery.start_soon(poll)
+    await settled()
+    return answers
+
+
 def new_job(name: str = "P", user: User = USER) -> Job:
     options = ExportOptions(include_documentation=True)
     progress = Progress(0, "processing")
@@ -441,13 +453,7 @@ async def test_what_goes_wrong_in_a_session_stays_in_it() -> None:
 async def test_two_polls_end_the_session() -> None:
     async with running(new_hub()) as engine, trio.open_nursery() as nursery:
         session = await connect(engine)
-        answers: list[str] = []
-
-        async def poll() -> None:
-            answers.append(await session.poll())
-
-        nursery.start_soon(poll)
-        await settled()
+        answers = await polled(session, nursery)
         with pytest.raises(BadPacket):
             await session.poll()
         await settled()
@@ -458,13 +464,7 @@ async def test_an_upgrade_ends_the_poll_and_takes_over_what_waits() -> None:
     hub = new_hub()
     async with running(hub) as engine, trio.open_nursery() as nursery:
         session = await connect(engine)
-        answers: list[str] = []
-
-        async def poll() -> None:
-            answers.append(await session.poll())
-
-        nursery.start_soon(poll)
-        await settled()
+        answers = await polled(session, nursery)
         with session.upgrading():
             await settled()
             assert answers == [], "a line that was not tried yet changes nothing"
