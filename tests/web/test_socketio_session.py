@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 import trio
 import trio.testing
+from quart.wrappers import Websocket
 
 from exportd.core import events
 from exportd.core.job import Job, Progress
@@ -28,6 +29,7 @@ from exportd.web.socketio import engine as engines
 from exportd.web.socketio import packets
 from exportd.web.socketio.conversation import CONNECT_SECONDS
 from exportd.web.socketio.engine import Engine, open_engine
+from exportd.web.socketio.line import Line
 from exportd.web.socketio.packets import BadPacket
 from exportd.web.socketio.session import (
     BROKEN,
@@ -80,6 +82,24 @@ class Backend:
 
 def new_hub() -> Hub:
     return Hub(Registry(max_active_per_user=10_000, max_active=10_000))
+
+
+class Stalled:
+    """A WebSocket whose client says nothing, and takes nothing until it is `flowing`."""
+
+    def __init__(self) -> None:
+        self.flowing, self.sent = trio.Event(), list[str]()
+        self.closed: tuple[int, str] | None = None
+
+    async def receive(self) -> str:
+        await trio.sleep_forever()
+
+    async def send(self, text: str) -> None:
+        await self.flowing.wait()
+        self.sent.append(text)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = (code, reason)
 
 
 @asynccontextmanager
@@ -272,6 +292,24 @@ async def test_once_a_cancel_is_decided_nothing_leaves_but_the_cancelled_event(p
         hub.publish(events.Message(events.CANCELLED, {"jobId": job.id}), job)
         text = await session.poll() if polling else await session.take()
         assert told(text) == [(events.CANCELLED, job.id)]
+
+
+async def test_a_line_takes_an_event_only_when_the_one_before_has_left() -> None:
+    hub, socket = new_hub(), Stalled()
+    async with running(hub) as engine, trio.open_nursery() as nursery:
+        session = await connect(engine, polling=False)
+        nursery.start_soon(Line(cast("Websocket", socket), session).run)
+        jobs = [new_job() for _ in range(3)]
+        for job in jobs:
+            tell(hub, job)
+        await settled()
+        for job in jobs[1:]:
+            hub.shut(job)
+        socket.flowing.set()
+        await settled()
+        assert [told(text) for text in socket.sent] == [[(events.STARTED, jobs[0].id)]]
+        session.end(RESTART)
+    assert socket.closed == (RESTART.code, RESTART.reason)
 
 
 async def test_a_poll_is_answered_in_parts_when_there_is_much() -> None:
