@@ -7,13 +7,13 @@ once: jobs are cancelled, connections cut.
 from __future__ import annotations
 
 import gc
-import ipaddress
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from exportd import logs
 from exportd.core.users import User
 from exportd.errors import SettingsError
 from exportd.jobs.service import Service, open_service
-from exportd.settings import Settings
+from exportd.settings import Settings, is_loopback
 from exportd.tokens import Tickets, load_secret
 from exportd.web.app import create_app
 from exportd.web.auth import Auth
@@ -35,6 +35,9 @@ log = structlog.get_logger("exportd.daemon")
 
 WHERE = "daemon.json"
 """In the data directory while the daemon serves: its address and process, for the command line."""
+
+STOP_SLACK = 30.0
+"""Seconds beyond the drain and clean-up timeouts that the service manager is asked for, before it kills what hangs."""
 
 SWITCH_INTERVAL = 0.001
 """Seconds after which a worker thread lets the event loop have the interpreter: the default of 5 ms is longer than an
@@ -48,7 +51,7 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     logs.configure(settings)
-    if settings.jwt_secret is None and not _is_loopback(settings.host):
+    if settings.jwt_secret is None and not is_loopback(settings.host):
         raise SettingsError(
             f"Without EXPORTD_JWT_SECRET exportd serves this machine only: set it, or listen on 127.0.0.1 and not "
             f"on {settings.host}."
@@ -83,8 +86,11 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 print(f"exportd serves {url}", flush=True)
                 if settings.jwt_secret is None:
                     print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)
+                _notify("READY=1")
                 await first.wait()
                 log.info("draining", seconds=settings.drain_timeout)
+                patience = settings.drain_timeout + settings.cleanup_timeout + STOP_SLACK
+                _notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={patience * 1e6:.0f}")
                 await _stop(service, engine, second, stopping, cut, served, settings.drain_timeout)
         listening.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
@@ -158,8 +164,11 @@ def _announced(data: Path, url: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _notify(state: str) -> None:
+    """Tells systemd, if that has started us (sd_notify(3)): then only is a unit up that answers."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as manager:
+        manager.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)

@@ -12,10 +12,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
@@ -29,11 +30,27 @@ WINDOW = 8 << 20
 cancel can interrupt neither an fsync nor the removal of pages that are on their way."""
 
 
+class Wanted(NamedTuple):
+    """Ids of jobs whose archives stay, and of those that are being made, whose staging files stay."""
+
+    archives: Collection[str]
+    staging: Collection[str] = ()
+
+
+class Swept(NamedTuple):
+    """Names of what a sweep has removed, and of what it could not remove."""
+
+    removed: list[str]
+    stuck: list[str]
+
+
 class Artifacts:
     """The staging and archive directories of one data directory."""
 
-    def __init__(self, data: Path, reserve: Reserve) -> None:
+    def __init__(self, data: Path, reserve: Reserve, wrote: Callable[[int], None] = lambda _count: None) -> None:
+        """`wrote` is told how many bytes were written, every `SPACE_INTERVAL` of a file and when it is closed."""
         self._data = data
+        self.wrote = wrote
         self._reserve = reserve
         self._staging = data / "staging"
         self._archives = data / "archives"
@@ -59,20 +76,33 @@ class Artifacts:
         """Unlinks an archive; it being gone already is fine. Who has it open can read on."""
         (self._archives / f"{job_id}.zip").unlink(missing_ok=True)
 
-    def sweep(self, keep: Collection[str], staged: Collection[str] = ()) -> list[str]:
-        """Removes archives of jobs not in `keep` and staging files of jobs not in `staged`; their names."""
-        removed = []
-        for directory, wanted in ((self._archives, keep), (self._staging, staged)):
-            for path in directory.iterdir():
-                if path.name.partition(".")[0] not in wanted:
-                    _remove(path)
-                    removed.append(path.name)
-        return removed
+    def sweep(self, wanted: Callable[[], Wanted]) -> Swept:
+        """Removes what belongs to no wanted job. Raises OSError when the directories cannot be listed.
+
+        `wanted` is asked when all is listed: a job that begins after that has nothing in the list, and cannot lose it.
+        """
+        archives, staging = list(self._archives.iterdir()), list(self._staging.iterdir())
+        jobs = wanted()
+        orphans = [path for path in archives if _job(path) not in jobs.archives]
+        orphans += [path for path in staging if _job(path) not in jobs.staging]
+        removed, stuck = [], []
+        for path in orphans:
+            try:
+                _remove(path)
+            except OSError:  # the others go all the same
+                stuck.append(path.name)
+            else:
+                removed.append(path.name)
+        return Swept(removed, stuck)
 
     def free(self) -> int:
         """Bytes that may still be used: free space less the reserve. May be negative."""
         usage = shutil.disk_usage(self._data)
         return usage.free - self._reserve.of(usage.total)
+
+
+def _job(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
 def _remove(path: Path) -> None:
@@ -93,6 +123,7 @@ class Staged:
         self._sha256 = hashlib.sha256()
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
+        self._told = 0
         self._next_look = 0
         self._windows = 0
         self._temporary = ExitStack()
@@ -112,10 +143,11 @@ class Staged:
     def rewind(self) -> None:
         """Begins again from nothing, scratch folder and nameless files too."""
         self.clear_scratch()
+        self._tell()
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._sha256 = hashlib.sha256()
-        self.size = self._next_look = self._windows = 0
+        self.size = self._told = self._next_look = self._windows = 0
 
     def flush(self) -> str:
         """Puts everything on the disk; the SHA-256 in hex."""
@@ -134,6 +166,7 @@ class Staged:
     def close(self) -> None:
         """Closes the descriptors; again is fine. Of files that have no name the kernel gives the room back now, which takes
         about a tenth of a second for a gigabyte."""
+        self._tell()
         with ExitStack() as stack:
             stack.callback(self._temporary.close)
             if self._fd >= 0:
@@ -166,7 +199,12 @@ class Staged:
     def _look_at_space(self) -> None:
         if self._artifacts.free() <= 0:
             raise InsufficientSpace("The disk of the export service is full; make room or ask for less.")
+        self._tell()
         self._next_look = self.size + SPACE_INTERVAL
+
+    def _tell(self) -> None:
+        self._artifacts.wrote(self.size - self._told)
+        self._told = self.size
 
     def _write_window(self) -> None:
         """Has the newest window written, and waits until the one before is on the disk."""

@@ -23,6 +23,7 @@ from exportd.errors import (
     InvalidToken,
     NotAllowed,
     NotFound,
+    NotReady,
     OriginRefused,
     ProjectForbidden,
     QueueFull,
@@ -53,6 +54,7 @@ STATUS: dict[type[BaseException], int] = {
     QueueFull: 503,
     TooManySessions: 503,
     ShuttingDown: 503,
+    NotReady: 503,
     InsufficientSpace: 507,
 }
 

@@ -1,14 +1,18 @@
 """Archives appear whole or not at all."""
 
+import ctypes
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from exportd.errors import DataDirectoryInUse, InsufficientSpace
 from exportd.settings import Reserve
-from exportd.store.artifacts import Artifacts, DataLock
+from exportd.store import writeback
+from exportd.store.artifacts import WINDOW, Artifacts, DataLock, Wanted
 
 NO_RESERVE = Reserve(0, None)
 
@@ -72,8 +76,40 @@ def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
         staged.close()
     for job in ("working", "dead"):
         artifacts.stage(job).close()
-    assert sorted(artifacts.sweep({"keep"}, {"working"})) == ["dead.zip", "orphan.zip"]
+    swept = artifacts.sweep(lambda: Wanted({"keep"}, {"working"}))
+    assert (sorted(swept.removed), swept.stuck) == (["dead.zip", "orphan.zip"], [])
     assert files(tmp_path) == ["archives/keep.zip", "staging/working.zip"]
+
+
+def test_a_sweep_goes_on_past_what_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, "planted")
+
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    for name in ("a.scratch", "z.scratch"):
+        (tmp_path / "staging" / name).mkdir()
+    (tmp_path / "staging/m.zip").touch()
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    swept = artifacts.sweep(lambda: Wanted(()))
+    assert (swept.removed, sorted(swept.stuck)) == (["m.zip"], ["a.scratch", "z.scratch"])
+
+
+def test_an_error_of_writing_ahead_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of a page that it could not write once; the fsync at the end would know nothing of it."""
+
+    def fail(fd: int, offset: int, length: int, flags: int) -> int:
+        ctypes.set_errno(error)
+        return -1
+
+    monkeypatch.setattr(writeback, "_sync_file_range", fail)
+    staged = Artifacts(tmp_path, NO_RESERVE).stage("j")
+    error = errno.ENOSYS  # this kernel has no such call: the fsync does it all
+    staged.write(bytes(WINDOW))
+    error = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        staged.write(bytes(WINDOW))
+    staged.unlink()
+    staged.close()
 
 
 def test_a_data_directory_serves_one_process(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import hashlib
 import io
 import re
 import socket
+import sqlite3
 import zipfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,8 +243,13 @@ async def test_answers_are_as_described(tmp_path: Path) -> None:
             for value in values:
                 made = model.model_validate_json(orjson.dumps(value))
                 assert set(value) == set(made.model_dump(by_alias=True))
-        for path in ("/healthz", "/readyz", "/docs", "/metrics"):
+        for path in ("/healthz", "/docs"):
             assert (await client.get(path)).status_code == 200
+        ready = (await client.get("/readyz")).json()
+        assert ready == {"status": "ready", "checks": {"catalogue": "ok", "journal": "ok", "space": "ok"}}
+        metrics = await client.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=")
+        assert 'exportd_jobs{status="completed"} 1.0' in metrics.text
         await w.service.drain(1)
         assert (await client.get("/readyz")).status_code == 503
 
@@ -449,3 +455,18 @@ async def test_draining_tells_when_to_come_back(tmp_path: Path) -> None:
         await w.service.drain(1)
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+
+
+async def test_what_cannot_work_is_not_ready_and_says_what_fails(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.client() as client:
+        with closing(sqlite3.connect(w.settings.data / "catalogue.db")) as other:
+            other.execute("ALTER TABLE projects RENAME TO gone")
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+        assert answer.json() | {"error": ""} == {
+            "success": False,
+            "error": "",
+            "code": "NOT_READY",
+            "checks": {"catalogue": "failing", "journal": "ok", "space": "ok"},
+        }
+        assert (await client.get("/metrics")).status_code == 200, "counts are told even so"
