@@ -27,7 +27,9 @@ from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings, is_loopback
 from exportd.tokens import Tickets, load_secret
 from exportd.web.app import create_app
+from exportd.web.auth import Auth
 from exportd.web.server import serve
+from exportd.web.socketio.engine import Engine, open_engine
 
 log = structlog.get_logger("exportd.daemon")
 
@@ -66,8 +68,13 @@ async def _serve(settings: Settings, user: str | None) -> int:
     async with trio.open_nursery() as listening:
         # It listens to the very end: a signal that nobody takes would end the process as signals do.
         await listening.start(_listen, first, second)
-        async with open_service(settings) as service, trio.open_nursery() as nursery:
-            app = create_app(service, settings, load_secret(settings), tickets, partial(_login_user, service, user))
+        async with (
+            open_service(settings) as service,
+            open_engine(service, Auth(load_secret(settings), settings)) as engine,
+            trio.open_nursery() as nursery,
+        ):
+            login_user = partial(_login_user, service, user)
+            app = create_app(service, settings, load_secret(settings), tickets, login_user, engine)
             stopping, cut = trio.Event(), trio.Event()
             served = trio.Event()
             url = await nursery.start(_server, app, settings, stopping, cut, served)
@@ -84,7 +91,7 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 log.info("draining", seconds=settings.drain_timeout)
                 patience = settings.drain_timeout + settings.cleanup_timeout + STOP_SLACK
                 _notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={patience * 1e6:.0f}")
-                await _stop(service, second, stopping, cut, served, settings.drain_timeout)
+                await _stop(service, engine, second, stopping, cut, served, settings.drain_timeout)
         listening.cancel_scope.cancel(reason="stopped")
     log.info("stopped")
     return 0
@@ -110,6 +117,7 @@ async def _server(  # type: ignore[no-untyped-def]
 
 async def _stop(
     service: Service,
+    engine: Engine,
     second: trio.Event,
     stopping: trio.Event,
     cut: trio.Event,
@@ -127,6 +135,7 @@ async def _stop(
         nursery.start_soon(hurry, name="second signal")
         with trio.move_on_after(patience):
             await service.drain(patience)
+            engine.drain()
             stopping.set()
             await served.wait()
         nursery.cancel_scope.cancel(reason="drained")

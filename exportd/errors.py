@@ -132,6 +132,12 @@ class QueueFull(_Limit):
     code = "QUEUE_FULL"
 
 
+class TooManySessions(_Limit):
+    """There is no place left for another Socket.IO session."""
+
+    code = "TOO_MANY_SESSIONS"
+
+
 class ShuttingDown(_Limit):
     """The daemon drains and takes no new jobs."""
 

@@ -4,7 +4,7 @@ event, or between a cancel and the silence after it."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -35,6 +35,8 @@ class Feed:
         self._over = False
         self._jobs: set[str] | None = None
         self._projects: set[str] = set()
+        self.on_news: Callable[[], None] | None = None
+        """Called when there is something to take: for readers that wait for other things, too."""
 
     async def receive(self) -> Frame:
         """The next frame. Raises `FeedOverrun`, and `trio.EndOfChannel` at the end of the service.
@@ -42,15 +44,18 @@ class Feed:
         A cancel leaves nothing behind: no frame is lost.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while True:
-            if self._outbox.overrun:
-                raise FeedOverrun
-            if (frame := self._outbox.take()) is not None:
-                return frame
-            if self._over:
-                raise trio.EndOfChannel
+        while (frame := self.take_nowait()) is None:
             self._wake = trio.Event()
             await self._wake.wait()
+        return frame
+
+    def take_nowait(self) -> Frame | None:
+        """The next frame, None when none waits. Raises as `receive`."""
+        if self._outbox.overrun:
+            raise FeedOverrun
+        if (frame := self._outbox.take()) is None and self._over:
+            raise trio.EndOfChannel
+        return frame
 
     def subscribe(self, *, job_id: str | None = None, project_id: str | None = None, since: int | None = None) -> None:
         """Narrows the feed to this job or project, beside those subscribed to before.
@@ -77,19 +82,24 @@ class Feed:
 
     def _replay(self, frames: Iterator[Frame]) -> None:
         self._outbox.replay(frames)
-        self._wake.set()
+        self._tell_news()
 
     def _offer(self, frame: Frame) -> None:
         if self._jobs is None or frame.job_id in self._jobs or frame.project_id in self._projects:
             self._outbox.put(frame)
-            self._wake.set()
+            self._tell_news()
+
+    def _tell_news(self) -> None:
+        self._wake.set()
+        if self.on_news is not None:
+            self.on_news()
 
     def _purge(self, job_id: str) -> None:
         self._outbox.purge(job_id)
 
     def _end(self) -> None:
         self._over = True
-        self._wake.set()
+        self._tell_news()
 
 
 class Hub:

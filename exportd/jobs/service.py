@@ -243,6 +243,10 @@ class Service:
         may_see = {p.id for p in await trio.to_thread.run_sync(self.catalogue.projects, user)}
         return [self._wire(job) for job in self._registry.of_user(user.id, LISTED) if job.project_id in may_see]
 
+    async def sees(self, user: User, project_id: str) -> bool:
+        """Whether there is such a project and the user has access to it."""
+        return await self._access(user, project_id) is not None
+
     def watch(self, user: User) -> AbstractContextManager[Feed]:
         """The events of the user's jobs."""
         return self._hub.watch(user)
