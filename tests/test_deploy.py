@@ -18,6 +18,8 @@ from exportd.cli.failures import USAGE
 from exportd.daemon import STOP_SLACK
 from exportd.settings import PREFIX, Settings
 from exportd.web import openapi, server
+from exportd.web.socketio.session import PING_INTERVAL, PING_TIMEOUT
+from exportd.web.socketio.views import PATH
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -119,9 +121,10 @@ def test_the_container_runs_and_asks_what_there_is() -> None:
 def test_the_proxy_knows_what_must_not_be_buffered() -> None:
     text = printed("nginx")
     assert text.count("{") == text.count("}")
-    rest = re.findall(r"location (=|~) (\S+) {(.*?)\n    }", text, re.DOTALL)
+    rest = re.findall(r"location (=|~|\^~) (\S+) {(.*?)\n    }", text, re.DOTALL)
     by_path = {path: body for _, path, body in rest}
     assert 'Connection "upgrade"' in by_path["/ws"]
+    assert 'Connection "upgrade"' in by_path[PATH]
     assert "proxy_buffering off;" in by_path["/api/exports/events"]
     (pattern,) = [path for sign, path, _ in rest if sign == "~" and "download" in path]
     download = next(route.path for route in openapi.ROUTES if route.operation == "download_export")
@@ -138,4 +141,4 @@ def test_the_proxy_takes_what_exportd_takes_and_lets_go_first() -> None:
     (seconds,) = re.findall(r"keepalive_timeout (\d+)s", text)
     assert int(seconds) < server.KEEP_ALIVE
     pings = [int(n) for n in re.findall(r"proxy_read_timeout (\d+)s", text)]
-    assert min(pings) > server.PING_INTERVAL
+    assert min(pings) > max(server.PING_INTERVAL, PING_INTERVAL + PING_TIMEOUT)
