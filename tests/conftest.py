@@ -19,6 +19,8 @@ from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import import_project, sample_project
 
+pytest_plugins = ["browsing"]
+
 
 @dataclass(frozen=True)
 class World:
