@@ -21,6 +21,8 @@ from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import import_project, sample_project
 
+pytest_plugins = ["browsing"]
+
 hypothesis.settings.register_profile("exportd", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("exportd")
 

@@ -58,11 +58,14 @@ class Feed:
         return frame
 
     def subscribe(self, *, job_id: str | None = None, project_id: str | None = None, since: int | None = None) -> None:
-        """Narrows the feed to this job or project, beside those subscribed to before.
+        """Narrows the feed to this job or project, beside those subscribed to before; with neither it is all of them again.
 
         With `job_id` and `since` the job's later events are told again first. A job that is unknown, or another user's,
         gives nothing.
         """
+        if job_id is None and project_id is None:
+            self._jobs, self._projects = None, set()
+            return
         if self._jobs is None:
             self._jobs = set()
         if job_id is not None:

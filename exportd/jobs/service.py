@@ -43,6 +43,7 @@ from exportd.errors import (
     ShuttingDown,
 )
 from exportd.formats.table import unmet
+from exportd.jobs.gallery import Gallery, Known, Page, Picture, Wanted
 from exportd.jobs.hub import Feed, Hub
 from exportd.jobs.ledger import Ledger, open_ledger
 from exportd.jobs.pace import Pace
@@ -135,6 +136,7 @@ class Service:
         retention: Retention,
         telemetry: Telemetry,
         pace: Pace,
+        gallery: Gallery,
         now: Callable[[], datetime],
     ) -> None:
         self.settings = settings
@@ -142,6 +144,7 @@ class Service:
         self.draining = False
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
         self._supervisor, self._retention, self._pace, self._now = supervisor, retention, pace, now
+        self._gallery = gallery
         self._telemetry, self._readiness = telemetry, Readiness(catalogue, ledger, artifacts)
 
     # --- exports ---------------------------------------------------------------------------------------------------
@@ -231,6 +234,18 @@ class Service:
         """The job's transitions, oldest first. Raises `NotFound`."""
         await self._see(user, project_id, job_id)
         return [row.as_wire() for row in await self._ledger.audit(job_id)]
+
+    async def images(self, user: User, project_id: str, wanted: Wanted) -> Page:
+        """Images of the project, to choose from. Raises `NotFound`."""
+        if await self._access(user, project_id) is None:
+            raise NotFound("project")
+        return await self._gallery.page(project_id, wanted)
+
+    async def thumbnail(self, user: User, project_id: str, image_id: str, known: Known) -> Picture:
+        """A small picture of an image of the project. Raises `NotFound`, also where none can be made."""
+        if await self._access(user, project_id) is None:
+            raise NotFound("project")
+        return await self._gallery.picture(project_id, image_id, known)
 
     # --- the caller's own -------------------------------------------------------------------------------------------
 
@@ -438,7 +453,9 @@ async def open_service(
             artifacts = await trio.to_thread.run_sync(_recovered, settings, journal, registry, telemetry, now())
             hub = Hub(registry)
             pace = Pace()
-            runner = Runner(catalogue, Uploads(settings.uploads_directory), pace, settings.worker_threads)
+            uploads = Uploads(settings.uploads_directory)
+            runner = Runner(catalogue, uploads, pace, settings.worker_threads)
+            gallery = Gallery(catalogue, uploads, pace)
 
             async def may_export(job: Job) -> bool:
                 return await trio.to_thread.run_sync(catalogue.access, job.user, job.project_id) is not None
@@ -463,6 +480,7 @@ async def open_service(
                     retention,
                     telemetry,
                     pace,
+                    gallery,
                     now,
                 )
                 nursery.cancel_scope.cancel(reason="the service ends")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from importlib.resources import files
 
 import orjson
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -15,13 +14,16 @@ from exportd.errors import InvalidToken, NotFound, NotReady, ShuttingDown
 from exportd.jobs.service import Service
 from exportd.settings import Settings
 from exportd.tokens import Tickets, make_token
-from exportd.web import openapi, problems
+from exportd.web import docs, openapi, problems
 from exportd.web.auth import COOKIE, Auth
 from exportd.web.connection import Connection
+from exportd.web.downloads import matches_weakly
 from exportd.web.exports import Exports, View
 from exportd.web.feed import Feeds
+from exportd.web.routes import ROUTES
 from exportd.web.socketio.engine import Engine
 from exportd.web.socketio.views import PATH, SocketIO
+from exportd.web.static import PAGE, Asset, assets
 
 LoginUser = Callable[[], Awaitable[User | None]]
 
@@ -40,8 +42,6 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
-
-STATIC = {"app.js": "text/javascript", "style.css": "text/css"}
 
 
 def create_app(
@@ -79,7 +79,7 @@ def create_app(
 
 def _route(app: QuartTrio, views: Mapping[str, View]) -> None:
     """Every row of the table gets its view. HEAD comes with GET."""
-    for route in openapi.ROUTES:
+    for route in ROUTES:
         if route.method != "HEAD":
             app.add_url_rule(route.rule, route.operation, views[route.operation], methods=[route.method])
 
@@ -98,9 +98,7 @@ class _Pages:
     ) -> None:
         self._service, self._settings, self._secret = service, settings, secret
         self._tickets, self._login_user = tickets, login_user
-        folder = files("exportd.web") / "static"
-        self._index = (folder / "index.html").read_bytes()
-        self._static = {name: (folder / name).read_bytes() for name in STATIC}
+        self._assets = assets()
 
     def views(self) -> dict[str, View]:
         views: list[View] = [self.healthz, self.readyz, self.metrics, self.openapi, self.docs]
@@ -125,15 +123,15 @@ class _Pages:
         return problems.json_response(orjson.dumps(openapi.document()), 200)
 
     async def docs(self) -> Response:
-        return _html(openapi.page().encode())
+        return _html(docs.page().encode())
 
     async def index(self) -> Response:
-        return _html(self._index)
+        return _asset(self._assets[PAGE])
 
     async def static_file(self, name: str) -> Response:
-        if name not in self._static:
+        if name not in self._assets:
             raise NotFound("page")
-        return Response(self._static[name], content_type=f"{STATIC[name]}; charset=utf-8")
+        return _asset(self._assets[name])
 
     async def login(self) -> Response:
         """Turns a ticket into the cookie. A HEAD, as link previews send it, does not use the ticket up."""
@@ -156,6 +154,15 @@ class _Pages:
             samesite="Strict",
         )
         return response
+
+
+def _asset(asset: Asset) -> Response:
+    """Asked for again each time: after an update no page is made of files of two versions."""
+    known = matches_weakly(request.headers.get("If-None-Match", ""), asset.tag)
+    response = Response(b"" if known else asset.content, 304 if known else 200, content_type=asset.media_type)
+    response.headers["ETag"] = asset.tag
+    response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
 def _html(content: bytes) -> Response:

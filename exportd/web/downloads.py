@@ -103,7 +103,7 @@ def _is_current(condition: str, tag: str, modified: str) -> bool:
 _TAG = re.compile(r'\s*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)')
 
 
-def _matches_weakly(condition: str, tag: str) -> bool:
+def matches_weakly(condition: str, tag: str) -> bool:
     """If-None-Match: `*`, or any of the tags, weak or not."""
     return condition.strip() == "*" or tag in _TAG.findall(condition)
 
@@ -111,7 +111,7 @@ def _matches_weakly(condition: str, tag: str) -> bool:
 def _is_known(headers: Headers, tag: str, last_modified: datetime) -> bool:
     """Whether the client has the archive already. With If-None-Match the date does not count (13.1.3)."""
     if (known := headers.get("If-None-Match")) is not None:
-        return _matches_weakly(known, tag)
+        return matches_weakly(known, tag)
     try:
         since = parsedate_to_datetime(headers.get("If-Modified-Since") or "")
         return since >= parsedate_to_datetime(_http_date(last_modified))

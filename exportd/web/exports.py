@@ -15,21 +15,26 @@ from exportd.core.options import parse_start
 from exportd.core.users import User
 from exportd.errors import InvalidRequest, Problem
 from exportd.formats.table import FORMATS, METRICS, Row
+from exportd.formats.thumbnails import MEDIA_TYPE
+from exportd.jobs.gallery import Wanted
 from exportd.jobs.service import Service
 from exportd.tokens import make_download_token, read_download_token
 from exportd.web import problems
 from exportd.web.auth import Auth
 from exportd.web.connection import resources
-from exportd.web.downloads import READERS, ArchiveBody, Plan, disposition, file_name, plan
+from exportd.web.downloads import READERS, ArchiveBody, Plan, disposition, file_name, matches_weakly, plan
 
 View = Callable[..., Awaitable[Response]]
 
 DEFAULT_LIMIT = 10
+DEFAULT_IMAGES = 60
 MAX_LIMIT = 100
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _KEY = re.compile(r"[\x20-\x7e]{1,200}")
 _LIMIT = re.compile(r"[0-9]{1,4}")
+_OFFSET = re.compile(r"[0-9]{1,9}")
+MAX_SEARCH = 200
 NAMES = {"project_id": "projectId", "job_id": "jobId"}
 
 
@@ -54,6 +59,8 @@ class Exports:
             self.list_formats,
             self.list_projects,
             self.list_exports,
+            self.list_images,
+            self.image_thumbnail,
         ]
         views = {view.__name__: self._guarded(view) for view in guarded}
         views["download_export"] = self.download_export
@@ -62,7 +69,8 @@ class Exports:
     def _guarded(self, view: View) -> View:
         async def answer(**ids: str) -> Response:
             user = self._auth.user(_request())
-            return await view(user, **canonical_ids(ids))
+            uuids = canonical_ids({name: value for name, value in ids.items() if name in NAMES})
+            return await view(user, **(ids | uuids))
 
         return answer
 
@@ -159,6 +167,27 @@ class Exports:
         limit = parse_limit(request.args.get("limit"))
         return _json(await self._service.history(user, project_id, limit))
 
+    async def list_images(self, user: User, project_id: str) -> Response:
+        wanted = Wanted(
+            parse_offset(request.args.get("offset")),
+            parse_limit(request.args.get("limit"), DEFAULT_IMAGES),
+            parse_search(request.args.get("search")),
+        )
+        return _json((await self._service.images(user, project_id, wanted)).as_wire())
+
+    async def image_thumbnail(self, user: User, project_id: str, image_id: str) -> Response:
+        """Browsers keep it, and ask each time: who has lost access does not see it any longer."""
+        condition = request.headers.get("If-None-Match")
+
+        def known(tag: str) -> bool:
+            return condition is not None and matches_weakly(condition, f'"{tag}"')
+
+        picture = await self._service.thumbnail(user, project_id, image_id, known)
+        response = Response(picture.content or b"", 200 if picture.content else 304, content_type=MEDIA_TYPE)
+        response.headers["ETag"] = f'"{picture.tag}"'
+        response.headers["Cache-Control"] = "private, no-cache"
+        return response
+
     async def list_formats(self, user: User) -> Response:  # noqa: ARG002 - only for those who are logged in
         return _json({"annotations": _rows(FORMATS), "metrics": _rows(METRICS)})
 
@@ -190,14 +219,30 @@ def idempotency_key(value: str | None) -> str | None:
     return value
 
 
-def parse_limit(value: str | None) -> int:
+def parse_limit(value: str | None, default: int = DEFAULT_LIMIT) -> int:
     """Raises `InvalidRequest`."""
     if value is None:
-        return DEFAULT_LIMIT
+        return default
     limit = int(value) if _LIMIT.fullmatch(value) else 0
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest([Problem("limit", f"it has to be a number from 1 to {MAX_LIMIT}")])
     return limit
+
+
+def parse_offset(value: str | None) -> int:
+    """Raises `InvalidRequest`."""
+    if value is None:
+        return 0
+    if not _OFFSET.fullmatch(value):
+        raise InvalidRequest([Problem("offset", "it has to be a number from 0 to 999999999")])
+    return int(value)
+
+
+def parse_search(value: str | None) -> str:
+    """Raises `InvalidRequest`."""
+    if value is not None and len(value) > MAX_SEARCH:
+        raise InvalidRequest([Problem("search", f"it has at most {MAX_SEARCH} characters")])
+    return value or ""
 
 
 def _prefers_async(values: Iterable[str]) -> bool:

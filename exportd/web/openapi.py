@@ -1,11 +1,8 @@
-"""The table of all calls, and the OpenAPI 3.1 document and page that are made from it."""
+"""The OpenAPI 3.1 document, made from the table of calls. Events stand beside the calls under `x-events`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from html import escape
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,169 +10,10 @@ from pydantic.json_schema import models_json_schema
 
 import exportd
 from exportd.core.options import StartRequest
-from exportd.web import problems, wire
+from exportd.web import examples, problems, wire
+from exportd.web.routes import ROUTES, Route
 
-PROJECT = "/api/projects/{projectId}/export"
-JOB = PROJECT + "/{jobId}"
 REF = "#/components/schemas/{model}"
-ZIP = "application/zip"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One call. `answers` are its statuses of success, with a model, a media type or nothing; `errors` its others."""
-
-    method: str
-    path: str
-    operation: str
-    summary: str
-    answers: dict[int, type[BaseModel] | str | None]
-    errors: tuple[int, ...] = ()
-    many: bool = False
-    body: type[BaseModel] | None = None
-    query: tuple[str, ...] = ()
-    headers: tuple[str, ...] = ()
-    open: bool = False
-    """Needs no identity."""
-    description: str = ""
-    example: Mapping[str, object] | None = None
-    """A body to begin with."""
-
-    @property
-    def rule(self) -> str:
-        """The path as quart writes it."""
-        return self.path.replace("{projectId}", "<project_id>").replace("{jobId}", "<job_id>")
-
-    @property
-    def refusals(self) -> tuple[int, ...]:
-        """`errors`, and 503: whoever has to be known may also need the database of the projects, which may be away."""
-        return self.errors if self.open else tuple(dict.fromkeys((*self.errors, 503)))
-
-
-_ORDER = {
-    "options": {"includeOriginalImages": True, "annotationFormats": ["coco", "yolo"], "includeDocumentation": True},
-    "projectName": "Nuclei",
-}
-_START = (400, 401, 403, 413, 507)
-_RANGE = ("Range", "If-Range", "If-None-Match", "If-Modified-Since")
-_ARCHIVE: dict[int, type[BaseModel] | str | None] = {200: ZIP, 206: ZIP, 304: None}
-_MISSING = (400, 401, 403, 404, 409, 410, 416)
-
-ROUTES: tuple[Route, ...] = (
-    Route(
-        "POST",
-        PROJECT,
-        "start_export",
-        "Start an export",
-        {200: wire.Started, 202: wire.Started},
-        (*_START, 422, 429, 503),
-        body=StartRequest,
-        headers=("Idempotency-Key", "Prefer"),
-        description="The answer comes once the export is on record; Location names its status. With an Idempotency-Key, "
-        "kept for 24 hours, a retry gives the same export. Prefer: respond-async makes it 202.",
-        example=_ORDER,
-    ),
-    Route(
-        "POST",
-        PROJECT + "/estimate",
-        "estimate_export",
-        "What an export would hold, without starting it",
-        {200: wire.Estimated},
-        _START,
-        body=StartRequest,
-        example=_ORDER,
-    ),
-    Route(
-        "GET",
-        PROJECT + "/history",
-        "export_history",
-        "The project's exports, newest first",
-        {200: wire.JobObject},
-        (400, 401, 404),
-        many=True,
-        query=("limit",),
-    ),
-    Route("GET", JOB + "/status", "export_status", "How an export is doing", {200: wire.JobObject}, (400, 401, 404)),
-    Route(
-        "POST",
-        JOB + "/cancel",
-        "cancel_export",
-        "Cancel an export, for good",
-        {200: wire.Cancelled},
-        (400, 401, 403, 404, 409),
-        description="Answered when the export is over: it never completes, and nothing of it can be downloaded. To "
-        "cancel again is no error; an export that was completed or has failed is 409.",
-    ),
-    Route(
-        "GET",
-        JOB + "/download",
-        "download_export",
-        "The archive",
-        _ARCHIVE,
-        _MISSING,
-        query=("filename", "token"),
-        headers=_RANGE,
-        description="One range is answered with that part, several with the whole. The ETag is the archive's SHA-256. "
-        "A token stands in for the identity, so that the address works as a plain link.",
-    ),
-    Route(
-        "HEAD",
-        JOB + "/download",
-        "download_export",
-        "The headers of the archive",
-        _ARCHIVE,
-        _MISSING,
-        query=("filename", "token"),
-        headers=("If-None-Match", "If-Modified-Since"),
-    ),
-    Route(
-        "POST",
-        JOB + "/download-token",
-        "create_download_token",
-        "A token for a plain download link",
-        {200: wire.DownloadToken},
-        (400, 401, 403, 404, 409, 410),
-    ),
-    Route(
-        "DELETE",
-        JOB,
-        "delete_export",
-        "Remove archive and record",
-        {204: None},
-        (400, 401, 403, 404, 409),
-    ),
-    Route(
-        "GET",
-        JOB + "/audit",
-        "export_audit",
-        "What happened to an export, oldest first",
-        {200: wire.AuditRow},
-        (400, 401, 404),
-        many=True,
-    ),
-    Route("GET", "/api/export/formats", "list_formats", "What can be produced", {200: wire.Formats}, (401,)),
-    Route("GET", "/api/projects", "list_projects", "What you may export", {200: wire.Project}, (401,), many=True),
-    Route(
-        "GET", "/api/exports", "list_exports", "Your exports, newest first", {200: wire.JobObject}, (401,), many=True
-    ),
-    Route(
-        "GET",
-        "/api/exports/events",
-        "stream_events",
-        "Your exports' events as they happen",
-        {200: "text/event-stream"},
-        (400, 401),
-        query=("jobId", "projectId"),
-        headers=("Last-Event-ID",),
-        description="Server-Sent Events with the frames that /ws carries; jobId and projectId narrow them. Ids are "
-        "jobId:seq, and Last-Event-ID tells what was missed since.",
-    ),
-    Route("GET", "/healthz", "healthz", "Whether the daemon lives", {200: "application/json"}, open=True),
-    Route("GET", "/readyz", "readyz", "Whether it can answer", {200: "application/json"}, (503,), open=True),
-    Route("GET", "/metrics", "metrics", "Counts for Prometheus", {200: "text/plain"}, open=True),
-    Route("GET", "/openapi.json", "openapi", "This document", {200: "application/json"}, open=True),
-    Route("GET", "/docs", "docs", "Its page", {200: "text/html"}, open=True),
-)
 
 MEANING = {
     200: "Done",
@@ -186,7 +24,7 @@ MEANING = {
     400: "The request is not understood; errors names each fault",
     401: "Who asks is not known",
     403: "Not allowed, or no such project",
-    404: "No such project or export",
+    404: "No such project, export or image",
     409: "The state of the export stands against it",
     410: "Cancelled or expired: there is no archive, now or ever",
     413: "The body is too large",
@@ -198,13 +36,32 @@ MEANING = {
     507: "Not enough room on the disk",
 }
 
-QUERIES: dict[str, dict[str, object]] = {
-    "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
-    "filename": {"type": "string"},
-    "token": {"type": "string"},
-    "jobId": {"type": "string", "format": "uuid"},
-    "projectId": {"type": "string", "format": "uuid"},
+_UUID: dict[str, object] = {"type": "string", "format": "uuid"}
+
+PARAMETERS: dict[str, tuple[dict[str, object], str]] = {
+    "projectId": (_UUID, "The project."),
+    "jobId": (_UUID, "The export."),
+    "imageId": ({"type": "string"}, "The image."),
+    "limit": (
+        {"type": "integer", "minimum": 1, "maximum": 100},
+        "At most so many; 10 exports or 60 images without it.",
+    ),
+    "offset": ({"type": "integer", "minimum": 0, "default": 0}, "So many are left out before the first."),
+    "search": ({"type": "string", "maxLength": 200}, "Part of the name, in upper or lower case."),
+    "filename": ({"type": "string"}, "The name to save as; the project's without it."),
+    "token": ({"type": "string"}, "What download-token gave, in place of an identity."),
+    "Idempotency-Key": (
+        {"type": "string", "maxLength": 200},
+        "Your own name for this request: a retry under it is the same.",
+    ),
+    "Prefer": ({"type": "string"}, "respond-async: answer 202."),
+    "Range": ({"type": "string"}, "bytes=FIRST-LAST, to go on with a download that was cut."),
+    "If-Range": ({"type": "string"}, "The ETag of what is there already: another archive is sent whole."),
+    "If-None-Match": ({"type": "string"}, "The ETag of what is there already: 304 when it is the same."),
+    "If-Modified-Since": ({"type": "string"}, "The Last-Modified of what is there already."),
+    "Last-Event-ID": ({"type": "string"}, "The id of the last event that came: jobId:seq."),
 }
+"""Schema and meaning of every parameter by its name, wherever in the request it stands."""
 
 
 @cache
@@ -223,6 +80,10 @@ def document() -> dict[str, Any]:
         },
         "paths": paths,
         "components": {"schemas": _schemas(), "securitySchemes": _SECURITY},
+        "x-events": [
+            {"event": message.event, "description": meaning, "example": examples.event_frame(number, message)}
+            for number, (meaning, message) in enumerate(examples.EVENTS, 1)
+        ],
     }
 
 
@@ -241,98 +102,65 @@ def _schemas() -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    responses = {str(status): _response(status, model, route.many) for status, model in route.answers.items()}
-    responses |= {str(status): _refusal(status) for status in route.refusals}
+    responses = {str(status): _response(route, status) for status in route.answers}
+    responses |= {str(status): _refusal(route, status) for status in route.errors}
     made: dict[str, Any] = {
         "operationId": route.operation if route.method != "HEAD" else f"{route.operation}_head",
         "summary": route.summary,
+        "description": route.description,
         "parameters": _parameters(route),
         "responses": responses,
         "security": [] if route.open else [{"bearer": []}, {"cookie": []}],
     }
-    if route.description:
-        made["description"] = route.description
     if route.body is not None:
-        content = _json_content(route.body.__name__)
-        content["application/json"]["example"] = route.example
-        made["requestBody"] = {"required": True, "content": content}
+        content = {"schema": _schema(route.body), "example": route.example}
+        made["requestBody"] = {"required": True, "content": {"application/json": content}}
     return made
 
 
-def _refusal(status: int) -> dict[str, Any]:
-    """An error; its description ends with every code that the status can stand for."""
-    made = _response(status, wire.Error, many=False)
-    made["description"] += f". Code: {', '.join(problems.codes(status))}"
+def _response(route: Route, status: int) -> dict[str, Any]:
+    made: dict[str, Any] = {"description": MEANING[status]}
+    model = route.answers[status]
+    if isinstance(model, str):
+        known = examples.MEDIA.get(route.operation)
+        made["content"] = {model: {} if known is None else {"example": known}}
+    elif model is not None:
+        content = {"schema": _schema(model, route.many), "example": _example(model, route.many)}
+        made["content"] = {"application/json": content}
+    return made
+
+
+def _example(model: type[BaseModel], many: bool) -> object:
+    example = examples.ANSWERS[model]
+    return [example] if many and not isinstance(example, list) else example
+
+
+def _refusal(route: Route, status: int) -> dict[str, Any]:
+    """An error; its description ends with the codes that the status stands for here, and each has its example."""
+    codes = [code for code in route.codes if problems.status_of_code(code) == status]
+    shown = {code: {"value": examples.ERRORS[code]} for code in codes}
+    made: dict[str, Any] = {
+        "description": f"{MEANING[status]}. Code: {', '.join(codes)}",
+        "content": {"application/json": {"schema": _schema(wire.Error), "examples": shown}},
+    }
     if status in problems.RETRIES:
         made["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return made
 
 
-def _response(status: int, model: type[BaseModel] | str | None, many: bool) -> dict[str, Any]:
-    made: dict[str, Any] = {"description": MEANING[status]}
-    if isinstance(model, str):
-        made["content"] = {model: {}}
-    elif model is not None:
-        made["content"] = _json_content(model.__name__, many)
-    return made
-
-
-def _json_content(name: str, many: bool = False) -> dict[str, Any]:
-    schema: dict[str, Any] = {"$ref": REF.format(model=name)}
-    return {"application/json": {"schema": {"type": "array", "items": schema} if many else schema}}
+def _schema(model: type[BaseModel], many: bool = False) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": REF.format(model=model.__name__)}
+    return {"type": "array", "items": schema} if many else schema
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
-    uuid = {"type": "string", "format": "uuid"}
-    ids = [name for name in ("projectId", "jobId") if f"{{{name}}}" in route.path]
     return [
-        *({"name": name, "in": "path", "required": True, "schema": uuid} for name in ids),
-        *({"name": name, "in": "query", "schema": QUERIES[name]} for name in route.query),
-        *({"name": name, "in": "header", "schema": {"type": "string"}} for name in route.headers),
+        *(_parameter(name, "path") | {"required": True} for name in route.identifiers),
+        *(_parameter(name, "query") for name in route.query),
+        *(_parameter(name, "header") for name in route.headers),
     ]
 
 
-# --- the page -------------------------------------------------------------------------------------------------------
-
-
-@cache
-def page() -> str:
-    """The document for people: one page, from this host alone."""
-    calls = "\n".join(
-        _call(method, path, operation)
-        for path, operations in document()["paths"].items()
-        for method, operation in operations.items()
-    )
-    return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>exportd API</title>\n'
-        '<meta name="viewport" content="width=device-width">\n<link rel="stylesheet" href="/static/style.css">\n'
-        f"<main><h1>exportd API</h1>\n<p>{escape(document()['info']['description'])} "
-        f'The whole of it: <a href="/openapi.json">openapi.json</a>.</p>\n{calls}\n</main></html>\n'
-    )
-
-
-def _call(method: str, path: str, operation: dict[str, Any]) -> str:
-    parameters = ", ".join(f"{p['name']} ({p['in']})" for p in operation["parameters"] if p["in"] != "path")
-    extra = f"<p>Takes {escape(parameters)}.</p>" if parameters else ""
-    if "requestBody" in operation:
-        extra += f"<p>Body: {escape(_type(operation['requestBody']['content']))}</p>"
-    rows = "".join(
-        f"<tr><td>{status}<td>{escape(response['description'])}<td>{escape(_type(response.get('content', {})))}"
-        for status, response in operation["responses"].items()
-    )
-    return (
-        f"<section><h2><code>{method.upper()} {escape(path)}</code></h2>\n"
-        f"<p>{escape(operation['summary'])}. {escape(operation.get('description', ''))}</p>{extra}"
-        f"<table>{rows}</table></section>"
-    )
-
-
-def _type(content: dict[str, Any]) -> str:
-    """What a body is, in a word."""
-    for media, value in content.items():
-        schema = value.get("schema")
-        if schema is None:
-            return str(media)
-        name = schema.get("$ref") or schema["items"]["$ref"]
-        return str(name).rpartition("/")[2] + (" list" if "items" in schema else "")
-    return ""
+def _parameter(name: str, place: str) -> dict[str, Any]:
+    schema, meaning = PARAMETERS[name]
+    return {"name": name, "in": place, "description": meaning, "schema": schema}

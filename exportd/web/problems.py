@@ -81,11 +81,14 @@ RETRIES = frozenset({429, 503})
 """Statuses that come with Retry-After."""
 
 
-def codes(status: int) -> list[str]:
-    """The wire codes that a status can stand for in an answer to a call; sessions are none."""
-    calls = ((kind, row) for kind, row in STATUS.items() if kind is not TooManySessions)
-    known = [kind.code for kind, row in calls if row == status and issubclass(kind, ExportdError)]
-    return known or [HTTP_CODES.get(status, HTTPStatus(status).name)]
+def status_of_code(code: str) -> int:
+    """The HTTP status that a wire code comes with. Raises `KeyError` for one that is never sent."""
+    return _BY_CODE[code]
+
+
+_BY_CODE = {kind.code: status for kind, status in STATUS.items() if issubclass(kind, ExportdError)} | {
+    code: status for status, code in HTTP_CODES.items()
+}
 
 
 def body(message: str, code: str, **details: object) -> bytes:

@@ -116,13 +116,31 @@ class Project(Answer):
     updated_at: str | None
 
 
+class ImageRow(Answer):
+    """An image as its row tells it: pixels, and `size` in bytes; null where it is not known."""
+
+    id: str
+    name: str
+    width: int | None
+    height: int | None
+    size: int | None
+
+
+class ImagePage(Answer):
+    """`total` counts all that match, not only those of this page."""
+
+    total: int
+    images: list[ImageRow]
+
+
 class Fault(Answer):
     path: str
     msg: str
 
 
 class Error(Answer):
-    """Every error. `jobId`, `status` and a time come with what a job's state forbids, `errors` with bad requests."""
+    """Every error. `jobId`, `status` and a time come with what a job's state forbids, `errors` with bad requests,
+    `checks` with a service that is not ready."""
 
     success: Literal[False]
     error: str
@@ -133,3 +151,4 @@ class Error(Answer):
     completed_at: str | None = None
     expired_at: str | None = None
     errors: list[Fault] | None = None
+    checks: dict[str, str] | None = None

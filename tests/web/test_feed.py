@@ -179,6 +179,21 @@ def test_a_message_of_exactly_64_kib_is_taken() -> None:
         parse(text[: MAX_MESSAGE - 1] + '"}')
 
 
+async def test_a_subscription_to_nothing_in_particular_is_to_everything_again() -> None:
+    hub, first, second = new_hub(), new_job(), new_job(OTHER)
+    with hub.watch(USER) as feed, trio.fail_after(5):
+        feed.subscribe(job_id=first.id, since=0)
+        feed.subscribe()
+        for job in (second, first):
+            tell(hub, job)
+        assert [(await feed.receive()).job_id for _ in range(2)] == [second.id, first.id]
+        feed.unsubscribe()
+        tell(hub, first)
+        feed.subscribe()
+        tell(hub, second)
+        assert (await feed.receive()).job_id == second.id
+
+
 # --- Server-Sent Events ----------------------------------------------------------------------------------------------
 
 

@@ -1,149 +1,200 @@
-// The page: projects, a start for each, and exports that move as the events of /ws come in.
-"use strict";
+// The page. One store holds what is known; `Live` keeps it up to date; views draw it and call the actions below.
+//
+//   api    the daemon's calls          jobs   one export as a value      frame     line, banner, theme
+//   live   WebSocket, SSE or asking    store  all that is known          projects, exports, active, ended, timeline
+//   dom    elements                    format numbers and times          dialog, picker, choices
 
-const OPTIONS = {
-  includeOriginalImages: true,
-  includeDocumentation: true,
-  annotationFormats: ["coco", "yolo", "json"],
-};
-const ACTIVE = ["pending", "processing"];
-const jobs = new Map();
-let delay = 500;
+import { api, downloadAddress, jobPath, Refused } from "./api.js";
+import { known, remembered } from "./choices.js";
+import { Dialog } from "./dialog.js";
+import { h, icon, busy } from "./dom.js";
+import { Exports } from "./exports.js";
+import { bytes } from "./format.js";
+import { Frame } from "./frame.js";
+import { isActive } from "./jobs.js";
+import { Live } from "./live.js";
+import { complain, copy, say, toast } from "./notices.js";
+import { Projects } from "./projects.js";
+import { Store } from "./store.js";
 
-const $ = (id) => document.getElementById(id);
-const notice = (text) => { $("notice").textContent = text; };
-const base = (job) => `/api/projects/${job.projectId}/export/${job.id}`;
+const TICK = 2000; // ms: "3 min ago" and an archive's end move on
+const LOOK = 10000; // ms between two questions that no event answers
+const tabs = new BroadcastChannel("exportd");
 
-async function call(method, path, body) {
-  const headers = body ? { "Content-Type": "application/json" } : {};
-  const answer = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
-  if (answer.status === 204) return null;
-  const value = await answer.json();
-  if (answer.ok) return value;
-  if (answer.status === 401) throw new Error("You are not logged in: open the login link that exportd printed.");
-  throw new Error(value.error);
+const store = new Store({ ended });
+const live = new Live(store, refresh);
+
+// --- asking -------------------------------------------------------------------------------------------------------------
+
+// All of our exports. Those that have been removed elsewhere go; one that began meanwhile stays.
+async function refresh() {
+  const before = [...store.mine];
+  try {
+    store.merge(await api.exports(), { mine: true, instead: before });
+    store.set({ exports: { state: "ready" }, loggedOut: false });
+    if (store.projects.state !== "ready") await loadProjects();
+  } catch (error) {
+    if (store.exports.state !== "ready") store.set({ exports: { state: "error", error: error.message } });
+    if (store.projects.state !== "ready") store.set({ projects: { state: "error", list: [], error: error.message } });
+    throw error;
+  }
 }
 
-// What a button does; an error is told, not lost.
-function act(work) {
-  return async (event) => {
-    const button = event.currentTarget;
-    button.disabled = true;
-    try {
-      notice("");
-      await work();
-    } catch (error) {
-      notice(error.message);
-    } finally {
-      button.disabled = false;
-    }
-  };
+async function loadProjects() {
+  const [list, formats] = await Promise.all([api.projects(), api.formats()]);
+  store.set({ projects: { state: "ready", list }, formats });
 }
 
-function element(name, content, ...children) {
-  const made = document.createElement(name);
-  if (content !== undefined && content !== null) made.textContent = content;
-  made.append(...children);
-  return made;
+async function loadHistory() {
+  const chosen = store.chosen;
+  if (!chosen) return;
+  try {
+    const jobs = await api.history(chosen);
+    if (store.chosen !== chosen) return;
+    const before = [...store.jobs.values()].filter(({ id, projectId }) => projectId === chosen && !store.mine.has(id));
+    store.merge(jobs, { instead: before.map(({ id }) => id) });
+    store.set({ history: { state: "ready" } });
+  } catch (error) {
+    if (store.chosen === chosen) store.set({ history: { state: "error", error: error.message } });
+  }
 }
 
-function button(text, work) {
-  const made = element("button", text);
-  made.addEventListener("click", act(work));
-  return made;
+async function askReady() {
+  store.set({ draining: !(await api.ready()) });
 }
 
-async function start(project) {
-  const { jobId } = await call("POST", `/api/projects/${project.id}/export`, { options: OPTIONS });
-  await refresh({ projectId: project.id, id: jobId });
+// What no event tells: whether the daemon drains, new projects, and exports that others started.
+function look() {
+  if (document.hidden || store.loggedOut || store.link.mode === "lost") return;
+  askReady();
+  loadProjects().catch(() => {});
+  loadHistory();
 }
 
-async function refresh(job) {
-  jobs.set(job.id, await call("GET", `${base(job)}/status`));
-  draw();
+// --- actions ------------------------------------------------------------------------------------------------------------
+
+function start(project, options) {
+  if (store.draining) complain(new Error("exportd is stopping and takes no new exports. Try again in a minute."));
+  else new Dialog(project, store.formats, options ?? remembered(store.formats), started).open();
+}
+
+async function started(jobId, project) {
+  say(`The export of ${project.title} has started.`);
+  frame.show("exports");
+  if (store.chosen && store.chosen !== project.id) choose(null);
+  try {
+    store.merge([await api.status({ id: jobId, projectId: project.id })], { mine: true });
+    setTimeout(() => exports.focus(jobId));
+    tabs.postMessage("changed");
+  } catch (error) {
+    complain(error);
+  }
+}
+
+async function cancel(job) {
+  store.note(job.id, { cancelling: true });
+  try {
+    const { cancelledAt, cleanupCompleted } = await api.cancel(job);
+    store.note(job.id, { status: "cancelled", cancelledBy: "user", cancelledAt, cleanupCompleted });
+  } catch (error) {
+    const note = afterLateCancel(error);
+    store.note(job.id, { cancelling: false, note });
+    if (!note) return complain(error);
+    store.merge([await api.status(job)]);
+  }
+  setTimeout(() => exports.focus(job.id));
+}
+
+function afterLateCancel({ code }) {
+  if (code === "EXPORT_COMPLETED") return "It was completed before the cancel came; the archive is there.";
+  return code === "EXPORT_FAILED" ? "It had failed before the cancel came." : null;
 }
 
 async function download(job) {
-  const { token } = await call("POST", `${base(job)}/download-token`);
-  location.assign(`${base(job)}/download?token=${encodeURIComponent(token)}`);
+  await withArchive(job, async () => {
+    h("a", { href: await downloadAddress(job), download: "" }).click();
+    say(`The download of ${job.fileName}, ${bytes(job.fileSize)}, has begun.`);
+  });
 }
 
-async function remove(job) {
-  await call("DELETE", base(job));
-  jobs.delete(job.id);
-  draw();
+async function copyLink(job) {
+  await withArchive(job, async () => copy("Link", new URL(await downloadAddress(job), location.href).href));
 }
 
-function state(job) {
-  if (!ACTIVE.includes(job.status)) return element("td", job.status);
-  const bar = element("progress");
-  bar.max = 100;
-  bar.value = job.progress;
-  const place = job.queuePosition ? `waiting, place ${job.queuePosition}` : `${job.progress} % ${job.message || ""}`;
-  return element("td", null, bar, " ", element("small", place));
-}
-
-function actions(job) {
-  const made = element("td");
-  if (ACTIVE.includes(job.status)) {
-    made.append(button("Cancel", async () => { await call("POST", `${base(job)}/cancel`); await refresh(job); }));
-    return made;
-  }
-  if (job.status === "completed") made.append(button("Download", () => download(job)));
-  made.append(button("Delete", () => remove(job)));
-  return made;
-}
-
-function draw() {
-  const newest = [...jobs.values()].sort((a, b) => b.createdAt.localeCompare(a.createdAt));
-  $("exports").replaceChildren(...newest.map((job) => element(
-    "tr", null,
-    element("td", job.projectName),
-    element("td", new Date(job.createdAt).toLocaleString()),
-    state(job),
-    actions(job),
-  )));
-}
-
-async function load() {
-  const [projects, exports] = await Promise.all([call("GET", "/api/projects"), call("GET", "/api/exports")]);
-  $("projects").replaceChildren(...projects.map((project) => element(
-    "tr", null,
-    element("td", project.title),
-    element("td", project.imageCount),
-    element("td", project.ownerEmail),
-    element("td", null, button("Export", () => start(project))),
-  )));
-  jobs.clear();
-  for (const job of exports) jobs.set(job.id, job);
-  draw();
-}
-
-function take({ event, data }) {
-  const job = jobs.get(data.jobId);
-  if (event === "export:progress" && job && ACTIVE.includes(job.status)) {
-    Object.assign(job, { status: "processing", progress: data.progress, message: data.message, queuePosition: null });
-    draw();
-  } else if (event !== "export:phase-changed" && data.jobId) {
-    refresh({ id: data.jobId, projectId: data.projectId }).catch(() => {});
+// An archive may have gone since it was shown; then what is shown is put right.
+async function withArchive(job, work) {
+  try {
+    await work();
+  } catch (error) {
+    complain(error);
+    if (error.code === "EXPORT_EXPIRED") store.note(job.id, { expiresAt: error.body.expiredAt ?? job.expiresAt });
+    if (error instanceof Refused) refresh().catch(() => {});
   }
 }
 
-// Whatever happened while there was no connection is in what load() fetches after the next one stands.
-function connect() {
-  const socket = new WebSocket(`${location.origin.replace("http", "ws")}/ws`);
-  socket.onopen = () => {
-    delay = 500;
-    load().then(() => notice("")).catch((error) => notice(error.message));
-  };
-  socket.onmessage = (message) => {
-    const frame = JSON.parse(message.data);
-    if (frame.data) take(frame);
-  };
-  socket.onclose = () => {
-    setTimeout(connect, delay);
-    delay = Math.min(delay * 2, 15000);
-  };
+function remove(job) {
+  const yes = busy(h("button", { class: "danger", type: "button" }, icon("bin"), "Remove"), async () => {
+    try {
+      await api.remove(job);
+    } catch (error) {
+      if (error.status !== 404) return complain(error);
+    } finally {
+      box.close();
+    }
+    store.forget(job.id);
+    toast(`The export of ${job.projectName} is removed`);
+    tabs.postMessage("changed");
+    document.getElementById("main").focus();
+  });
+  const archive = job.status === "completed" ? "The archive is deleted, and" : "It";
+  const box = h("dialog", { class: "question", "aria-labelledby": "question" },
+    h("h2", { id: "question" }, "Remove this export?"),
+    h("p", {}, `${archive === "It" ? "It disappears" : `${archive} the export disappears`} from everybody's list. This cannot be undone.`),
+    h("footer", {}, h("button", { type: "button", autofocus: true, onclick: () => box.close() }, "Keep it"), yes));
+  box.addEventListener("close", () => box.remove());
+  document.body.append(box);
+  box.showModal();
 }
 
-load().then(connect).catch((error) => notice(error.message));
+function again(job) {
+  const project = store.project(job.projectId);
+  if (project) start(project, known(job.options, store.formats));
+  else complain(new Error("You have no access to this project any more."));
+}
+
+// Shows everybody's exports of a project; of null, ours. The address keeps it over a reload.
+function choose(project) {
+  const id = project && project.id !== store.chosen ? project.id : null;
+  history.replaceState(null, "", id ? `#${id}` : location.pathname);
+  store.set({ chosen: id, history: { state: id ? "loading" : "idle" } });
+  if (id) frame.show("exports");
+  loadHistory();
+}
+
+// --- together -----------------------------------------------------------------------------------------------------------
+
+function ended(job) {
+  const what = `The export of ${job.projectName}`;
+  if (job.status === "completed") toast(`${what} is completed`);
+  else if (job.status === "failed") toast(`${what} has failed`, "bad");
+  else toast(`${what} was cancelled`, "neutral");
+}
+
+const retry = () => live.retry();
+const frame = new Frame(store, { retry });
+const projects = new Projects(store, { start, choose, retry });
+const exports = new Exports({
+  cancel, download, copyLink, remove, again, copy, retry, address: (job) => `${jobPath(job)}/download`, all: () => choose(null),
+});
+for (const view of [frame, projects, exports]) store.listen((now) => view.update(now));
+
+tabs.addEventListener("message", () => refresh().catch(() => {}));
+document.addEventListener("visibilitychange", () => { retry(); look(); });
+setInterval(() => store.set({}), TICK);
+setInterval(look, LOOK);
+
+const [, chosen = null] = location.hash.match(/^#([0-9a-f-]{36})$/i) ?? [];
+store.set({ chosen, history: { state: chosen ? "loading" : "idle" } });
+live.run();
+askReady();
+loadHistory();

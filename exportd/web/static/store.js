@@ -1,0 +1,99 @@
+// All that the page knows. Views read it and are told, once a turn, that something changed.
+
+import { advanced, isActive, isEnd, merged, unheard } from "./jobs.js";
+
+export class Store {
+  projects = { state: "loading", list: [] };
+  exports = { state: "loading" };
+  jobs = new Map();
+  mine = new Set(); // ids of jobs whose events come to us
+  formats = null;
+  link = { mode: "connecting" };
+  draining = false;
+  loggedOut = false;
+  chosen = null; // the project whose history is shown
+  history = { state: "idle" };
+
+  #listeners = [];
+  #due = false;
+
+  // `ended` is called once for each export that ends while the page looks on, however it learns of it.
+  constructor({ ended }) {
+    this.ended = ended;
+  }
+
+  listen(listener) {
+    this.#listeners.push(listener);
+  }
+
+  set(changes) {
+    Object.assign(this, changes);
+    this.#changed();
+  }
+
+  // --- exports --------------------------------------------------------------------------------------------------------
+
+  // An event. True when the export has to be asked for: the event does not tell all of it.
+  take(frame) {
+    const id = frame.data.jobId;
+    this.mine.add(id);
+    const known = this.jobs.get(id);
+    const job = advanced(known ?? unheard(frame), frame);
+    if (job) this.#put(job);
+    return !known || (job !== null && isEnd(frame.event));
+  }
+
+  // Exports as the daemon knows them. With `instead` those ids are forgotten that it knows no longer.
+  merge(jobs, { mine = false, instead = [] } = {}) {
+    for (const job of jobs) {
+      if (mine) this.mine.add(job.id);
+      this.#put(merged(this.jobs.get(job.id), job));
+    }
+    const there = new Set(jobs.map((job) => job.id));
+    for (const id of instead) if (!there.has(id)) this.forget(id);
+    this.#changed();
+  }
+
+  // What only this page knows of an export: that it is being cancelled, what a button led to.
+  note(id, changes) {
+    const job = this.jobs.get(id);
+    if (job) this.#put({ ...job, ...changes });
+  }
+
+  forget(id) {
+    this.jobs.delete(id);
+    this.mine.delete(id);
+    this.#changed();
+  }
+
+  // The exports to show: ours, or all of the chosen project; newest first.
+  shown() {
+    return [...this.jobs.values()]
+      .filter((job) => (this.chosen ? job.projectId === this.chosen : this.mine.has(job.id)))
+      .sort((a, b) => b.createdAt.localeCompare(a.createdAt));
+  }
+
+  active() {
+    return [...this.jobs.values()].filter(isActive);
+  }
+
+  project(id) {
+    return this.projects.list.find((project) => project.id === id) ?? null;
+  }
+
+  #put(job) {
+    const known = this.jobs.get(job.id);
+    this.jobs.set(job.id, job);
+    if (known && isActive(known) && !isActive(job)) this.ended(job);
+    this.#changed();
+  }
+
+  #changed() {
+    if (this.#due) return;
+    this.#due = true;
+    queueMicrotask(() => {
+      this.#due = false;
+      for (const listener of this.#listeners) listener(this);
+    });
+  }
+}

@@ -1,0 +1,191 @@
+"""The line between page and daemon breaks, or is not to be had; the daemon stops; time takes archives away."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from browsing import FILM, Daemon, Lab, Visitor, card, expect, look, open_dialog, serving, start, state, stop
+
+pytestmark = [pytest.mark.e2e, pytest.mark.browser]
+
+
+class Line:
+    """The page's WebSockets, on their way: they can be cut, and no new one gets through then."""
+
+    def __init__(self, page: Any) -> None:
+        self.said: list[dict[str, Any]] = []
+        self.heard: list[dict[str, Any]] = []
+        self._open: list[Any] = []
+        self._is_cut = False
+        page.route_web_socket(re.compile("/ws$"), self._route)
+
+    def _route(self, socket: Any) -> None:
+        if self._is_cut:
+            socket.close()
+            return
+        server = socket.connect_to_server()
+        self._open.append(socket)
+
+        def say(message: str) -> None:
+            self.said.append(json.loads(message))
+            server.send(message)
+
+        def hear(message: str) -> None:
+            if not self._is_cut:
+                self.heard.append(json.loads(message))
+                socket.send(message)
+
+        socket.on_message(say)
+        server.on_message(hear)
+
+    def cut(self) -> None:
+        self._is_cut = True
+        while self._open:
+            self._open.pop().close()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+
+def mode(page: Any, expected: str) -> None:
+    expect(page.locator("#link")).to_have_attribute("data-mode", expected)
+
+
+def numbers(frames: list[dict[str, Any]], job: str) -> list[int]:
+    return [frame["seq"] for frame in frames if frame.get("data", {}).get("jobId") == job]
+
+
+def test_a_lost_connection_is_shown_and_healed_without_gap_or_repetition(visitor: Visitor) -> None:
+    visit = visitor()
+    page = visit.context.new_page()
+    line = Line(page)
+    page.route("**/api/exports*", lambda route: route.abort() if line._is_cut else route.continue_())
+    page.goto(visit.daemon.url)
+    mode(page, "live")
+    job = start(page, FILM, everything=True)
+    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+    line.cut()
+    mode(page, "lost")
+    expect(page.locator("#banner")).to_contain_text("The connection to exportd is lost")
+    before = numbers(line.heard, job)
+    look(page, "lost")
+    line.heard.clear()
+    line.mend()
+    page.get_by_role("button", name="Try now").click()
+    mode(page, "live")
+    expect(page.locator("#banner")).to_be_hidden()
+    card(page, job).get_by_role("button", name="Cancel").click()
+    state(page, job, "cancelled")
+    asked = [said["since"] for said in line.said if said.get("jobId") == job]
+    assert asked == [before[-1]]
+    after = numbers(line.heard, job)
+    assert after[0] == before[-1] + 1, "what was missed is told first"
+    assert after == sorted(set(after))
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator("#announcer")).to_contain_text("Connected again.")
+    visit.excuse("ERR_FAILED|WebSocket")
+
+
+def test_an_export_that_ends_while_the_line_is_cut_is_told_of_once(daemon: Daemon, lab: Lab, visitor: Visitor) -> None:
+    visit = visitor()
+    page = visit.context.new_page()
+    line = Line(page)
+    page.route("**/api/exports*", lambda route: route.abort() if line._is_cut else route.continue_())
+    page.goto(visit.daemon.url)
+    mode(page, "live")
+    job = start(page, "Microscope failure", everything=True)
+    line.cut()
+    mode(page, "lost")
+    with daemon.client(lab.alice) as client:
+        status = f"/api/projects/{lab.broken}/export/{job}/status"
+        while client.get(status).json()["status"] in ("pending", "processing"):
+            pass
+    line.mend()
+    page.get_by_role("button", name="Try now").click()
+    state(page, job, "failed")
+    mode(page, "live")
+    expect(page.locator(".toast")).to_have_count(1)
+    visit.excuse("ERR_FAILED|WebSocket")
+
+
+@pytest.mark.parametrize(("blocked", "expected"), [(1, "stream"), (2, "polling")])
+def test_without_websocket_there_are_other_ways(visitor: Visitor, blocked: int, expected: str) -> None:
+    visit = visitor()
+    page = visit.context.new_page()
+    page.route_web_socket(re.compile("/ws$"), lambda socket: socket.close())
+    if blocked == 2:
+        page.route("**/api/exports/events", lambda route: route.abort())
+    page.goto(visit.daemon.url)
+    mode(page, expected)
+    job = start(page, FILM, everything=True)
+    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+    card(page, job).get_by_role("button", name="Cancel").click()
+    state(page, job, "cancelled")
+    later = start(page, "Wound healing, plate 7")
+    state(page, later, "completed")
+    expect(page.locator(".toast")).to_have_count(2)
+    visit.excuse("ERR_FAILED|WebSocket")
+
+
+@pytest.fixture(scope="module")
+def strict(lab: Lab) -> Iterator[Daemon]:
+    """One export at a time, archives for a moment."""
+    with serving(lab.another(), EXPORTD_ARCHIVE_TTL="1s") as running:
+        yield running
+
+
+def test_one_export_too_many_is_refused_in_the_dialog(strict: Daemon, visitor: Visitor) -> None:
+    visit = visitor(where=strict)
+    page = visit.open()
+    job = start(page, FILM, everything=True)
+    dialog = open_dialog(page, "Wound healing, plate 7")
+    dialog.get_by_role("button", name="Start export").click()
+    expect(dialog.locator(".remarks")).to_contain_text("wait for it to end or cancel it")
+    dialog.get_by_role("button", name="Not now").click()
+    card(page, job).get_by_role("button", name="Cancel").click()
+    state(page, job, "cancelled")
+    visit.excuse("429")
+
+
+def test_an_archive_that_has_expired_is_said_to_be_gone(strict: Daemon, lab: Lab, visitor: Visitor) -> None:
+    visit = visitor(where=strict)
+    page = visit.open()
+    job = start(page, "Wound healing, plate 7")
+    state(page, job, "expired")
+    with strict.client(lab.alice) as client:
+        assert client.get(f"/api/projects/{lab.small}/export/{job}/download").status_code == 410
+    expect(card(page, job).get_by_role("link", name="Download")).to_have_count(0)
+    expect(card(page, job).locator(".line")).to_contain_text("and is gone")
+    expect(card(page, job).get_by_role("button", name="Export again")).to_be_visible()
+    look(page, "expired")
+
+
+def test_a_daemon_that_drains_says_so_and_one_that_comes_back_is_found(lab: Lab, visitor: Visitor) -> None:
+    settings = lab.another()
+    with serving(settings) as first:
+        visit = visitor(where=first)
+        page = visit.open()
+        mode(page, "live")
+        job = start(page, FILM, everything=True)
+        expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+        first.process.kill()
+        first.process.wait()
+        mode(page, "lost")
+    with serving(settings, port=int(urlsplit(first.url).port or 0)) as second:
+        page.get_by_role("button", name="Try now").click()
+        mode(page, "live")
+        state(page, job, "failed")
+        expect(card(page, job).locator(".line")).to_contain_text("stopped before the export was finished")
+        expect(page.locator(".toast")).to_have_count(1)
+        start(page, FILM, everything=True)
+        stop(second)
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(page.locator("#banner")).to_contain_text("exportd is stopping")
+        expect(page.get_by_role("button", name=f"Export {FILM}")).to_have_attribute("aria-disabled", "true")
+        look(page, "draining")
+    visit.excuse("ERR_CONNECTION|WebSocket|503|ERR_")
