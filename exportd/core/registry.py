@@ -171,6 +171,11 @@ class Registry:
         with self._lock:
             return self._get(job_id)
 
+    def knows(self, job_id: str) -> bool:
+        """Whether there is such a job."""
+        with self._lock:
+            return job_id in self._jobs
+
     def of_project(self, project_id: str, limit: int) -> list[Job]:
         """Newest first."""
         with self._lock:

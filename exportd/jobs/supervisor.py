@@ -302,6 +302,9 @@ class Supervisor:
 
     async def _settle(self, life: _Life, error: Exception | None) -> None:
         """What is left to do when the task has unwound and nobody else has decided the job's end."""
+        if not self._registry.knows(life.job_id):  # its end was told, and it was deleted before its task was over
+            life.concluded.set()
+            return
         if error is None:
             # Only a nursery that was torn down from outside ends a task that neither committed nor was cancelled.
             self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)

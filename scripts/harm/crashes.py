@@ -28,7 +28,7 @@ def sweep(template: Template, world: World, tally: Tally, *, short: bool) -> Non
 
 
 def _sweep_scene(template: Template, world: World, scene: str, tally: Tally, *, short: bool) -> None:
-    every = _operations(template, world, scene)
+    every = _operations(template, world, scene, tally)
     for n in chosen(every, short=short):
         with children.copy_of(template.data) as data:
             told = children.run(partial(_play, at(world, data), scene, template.done, n))
@@ -36,11 +36,12 @@ def _sweep_scene(template: Template, world: World, scene: str, tally: Tally, *, 
             _judge(template, at(world, data), told, point, tally, LATER.get(scene, timedelta()))
 
 
-def _operations(template: Template, world: World, scene: str) -> list[Operation]:
+def _operations(template: Template, world: World, scene: str, tally: Tally) -> list[Operation]:
     """What a scene does when nothing goes wrong. Threads may take turns otherwise another time: a sweep goes on beyond the
     end, too."""
     with children.copy_of(template.data) as data:
         told = children.run(partial(_play, at(world, data), scene, template.done, None))
+    tally.found(scene, [f"does not even work undisturbed: {told.of('raised')}"] if told.code else [])
     return [Operation(*line) for line in told.of("operation")]
 
 

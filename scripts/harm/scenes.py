@@ -167,6 +167,7 @@ async def expire(stage: Stage) -> None:
 async def forget(stage: Stage) -> None:
     """The records' time is over, of all that have ended."""
     ended = [job.id for job in stage.service._registry.all() if job.is_final]
+    stage.tell("asked", "expire", stage.done)  # it comes first
     stage.wire.armed = True
     await stage.retention("delete", ended)
 

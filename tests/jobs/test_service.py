@@ -451,6 +451,29 @@ async def test_a_cancel_is_answered_when_the_descriptors_are_closed_however_long
             assert not held_files()
 
 
+async def test_an_export_that_is_deleted_before_its_task_is_over_takes_nothing_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = Staged.close
+
+    def slowly(staged: Staged) -> None:
+        deleted.wait(PATIENCE)
+        close(staged)
+
+    deleted = threading.Event()
+    async with world.service() as service:
+        with monkeypatch.context() as patched, service.watch(world.alice) as feed, trio.fail_after(PATIENCE):
+            patched.setattr(Staged, "close", slowly)
+            job = await service.start(world.alice, world.project_id, DOCS)
+            while (await feed.receive()).event != "export:completed":
+                pass
+            await service.delete(world.alice, world.project_id, job.id)
+            deleted.set()
+            while service._supervisor.statistics().running:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+        assert (await finished(service, world, DOCS)).status == "completed"
+
+
 async def test_a_removal_that_outlasts_its_deadline_does_not_keep_the_descriptors_open(
     slow_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
