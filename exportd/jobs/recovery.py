@@ -12,7 +12,7 @@ from exportd.core.registry import Registry
 from exportd.core.states import FINAL, State
 from exportd.jobs.failures import INTERRUPTED
 from exportd.jobs.retention import INTERRUPTED_SEQ_GAP, has_archive
-from exportd.store.artifacts import Artifacts
+from exportd.store.artifacts import Artifacts, Wanted
 from exportd.store.journal import Change, Journal, SaveJob
 
 log = structlog.get_logger("exportd.recovery")
@@ -41,8 +41,8 @@ def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: dat
     if changes:
         journal.commit(changes)
     registry.restore(jobs, journal.keys())
-    removed = artifacts.sweep({job.id for job in jobs if has_archive(job)})
-    log.info("recovered", jobs=len(jobs), changed=len(changes), swept=len(removed))
+    swept = artifacts.sweep(lambda: Wanted({job.id for job in jobs if has_archive(job)}))
+    log.info("recovered", jobs=len(jobs), changed=len(changes), swept=len(swept.removed))
 
 
 def _interrupted(job: Job, now: datetime) -> tuple[Job, SaveJob]:

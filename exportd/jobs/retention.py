@@ -14,7 +14,7 @@ from exportd.core.states import State
 from exportd.jobs.hub import Hub
 from exportd.jobs.ledger import Ledger
 from exportd.settings import Settings
-from exportd.store.artifacts import Artifacts
+from exportd.store.artifacts import Artifacts, Wanted
 from exportd.store.journal import ForgetJob, Purge, SaveJob
 
 log = structlog.get_logger("exportd.retention")
@@ -89,22 +89,28 @@ class Retention:
         log.info("forgotten", job=job_id)
 
     def _pause(self) -> float:
+        """Seconds to the next round. No longer than an archive is kept: one that is completed meanwhile expires no sooner."""
         now = self._now()
         coming = [
             (job.expires_at - now).total_seconds()
             for job in self._registry.all()
             if job.expires_at is not None and job.expired_at is None
         ]
-        return max(0.05, min([SWEEP_INTERVAL, *coming]))
+        return max(0.05, min([SWEEP_INTERVAL, self._settings.archive_ttl, *coming]))
 
     async def _sweep(self) -> None:
-        """Removes files that belong to nobody. A job that is just being made keeps both of its names."""
+        """Removes files that belong to nobody."""
+        swept = await trio.to_thread.run_sync(self._artifacts.sweep, self._wanted)
+        if swept.removed:
+            log.warning("orphans_removed", count=len(swept.removed), first=swept.removed[0])
+        if swept.stuck:
+            log.error("orphans_not_removed", count=len(swept.stuck), first=swept.stuck[0])
+
+    def _wanted(self) -> Wanted:
+        """A job that is just being made keeps both of its names. For the thread that sweeps."""
         jobs = self._registry.all()
         active = {job.id for job in jobs if not job.is_final}
-        keep = active | {job.id for job in jobs if has_archive(job)}
-        removed = await trio.to_thread.run_sync(self._artifacts.sweep, keep, active)
-        if removed:
-            log.warning("orphans_removed", count=len(removed), first=removed[0])
+        return Wanted(active | {job.id for job in jobs if has_archive(job)}, active)
 
 
 def has_archive(job: Job) -> bool:

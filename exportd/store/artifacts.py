@@ -12,10 +12,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
@@ -27,6 +28,20 @@ SPACE_INTERVAL = 16 << 20
 WINDOW = 8 << 20
 """Bytes that are put on the disk at a time while the next ones are written: never more than two windows wait, since a
 cancel can interrupt neither an fsync nor the removal of pages that are on their way."""
+
+
+class Wanted(NamedTuple):
+    """Ids of jobs whose archives stay, and of those that are being made, whose staging files stay."""
+
+    archives: Collection[str]
+    staging: Collection[str] = ()
+
+
+class Swept(NamedTuple):
+    """Names of what a sweep has removed, and of what it could not remove."""
+
+    removed: list[str]
+    stuck: list[str]
 
 
 class Artifacts:
@@ -55,24 +70,45 @@ class Artifacts:
         except FileNotFoundError:
             return None
 
+    def room(self) -> int:
+        """Bytes for all that is being written and all that is to come: what is free, and what lies in staging already."""
+        written = 0
+        for path in self._staging.glob("*.zip"):
+            with suppress(FileNotFoundError):  # it was published or removed meanwhile
+                written += path.stat().st_size
+        return self.free() + written
+
     def remove(self, job_id: str) -> None:
         """Unlinks an archive; it being gone already is fine. Who has it open can read on."""
         (self._archives / f"{job_id}.zip").unlink(missing_ok=True)
 
-    def sweep(self, keep: Collection[str], staged: Collection[str] = ()) -> list[str]:
-        """Removes archives of jobs not in `keep` and staging files of jobs not in `staged`; their names."""
-        removed = []
-        for directory, wanted in ((self._archives, keep), (self._staging, staged)):
-            for path in directory.iterdir():
-                if path.name.partition(".")[0] not in wanted:
-                    _remove(path)
-                    removed.append(path.name)
-        return removed
+    def sweep(self, wanted: Callable[[], Wanted]) -> Swept:
+        """Removes what belongs to no wanted job. Raises OSError when the directories cannot be listed.
+
+        `wanted` is asked when all is listed: a job that begins after that has nothing in the list, and cannot lose it.
+        """
+        archives, staging = list(self._archives.iterdir()), list(self._staging.iterdir())
+        jobs = wanted()
+        orphans = [path for path in archives if _job(path) not in jobs.archives]
+        orphans += [path for path in staging if _job(path) not in jobs.staging]
+        removed, stuck = [], []
+        for path in orphans:
+            try:
+                _remove(path)
+            except OSError:  # the others go all the same
+                stuck.append(path.name)
+            else:
+                removed.append(path.name)
+        return Swept(removed, stuck)
 
     def free(self) -> int:
         """Bytes that may still be used: free space less the reserve. May be negative."""
         usage = shutil.disk_usage(self._data)
         return usage.free - self._reserve.of(usage.total)
+
+
+def _job(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
 def _remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from exportd.core.users import User
-from exportd.errors import InvalidToken, NotFound, ShuttingDown
+from exportd.errors import InvalidToken, NotFound
 from exportd.jobs.service import Service, Statistics
 from exportd.settings import Settings
 from exportd.tokens import Tickets, make_token
@@ -26,9 +26,6 @@ LoginUser = Callable[[], Awaitable[User | None]]
 
 LOGIN_SECONDS = 12 * 3600
 """How long a login by ticket lasts."""
-
-RETRY_DRAINING = 60
-"""Seconds after which another daemon may be there; what the service says of a start, too."""
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -97,8 +94,8 @@ class _Pages:
         return problems.json_response(b'{"status":"ok"}', 200)
 
     async def readyz(self) -> Response:
-        if self._service.draining:
-            return problems.answer(ShuttingDown("The export service is stopping.", RETRY_DRAINING))
+        if (refusal := self._service.refusal()) is not None:
+            return problems.answer(refusal)
         return problems.json_response(b'{"status":"ready"}', 200)
 
     async def metrics(self) -> Response:

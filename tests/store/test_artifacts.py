@@ -8,7 +8,7 @@ import pytest
 
 from exportd.errors import DataDirectoryInUse, InsufficientSpace
 from exportd.settings import Reserve
-from exportd.store.artifacts import Artifacts, DataLock
+from exportd.store.artifacts import Artifacts, DataLock, Wanted
 
 NO_RESERVE = Reserve(0, None)
 
@@ -72,8 +72,20 @@ def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
         staged.close()
     for job in ("working", "dead"):
         artifacts.stage(job).close()
-    assert sorted(artifacts.sweep({"keep"}, {"working"})) == ["dead.zip", "orphan.zip"]
+    swept = artifacts.sweep(lambda: Wanted({"keep"}, {"working"}))
+    assert (sorted(swept.removed), swept.stuck) == (["dead.zip", "orphan.zip"], [])
     assert files(tmp_path) == ["archives/keep.zip", "staging/working.zip"]
+
+
+def test_what_is_written_already_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    monkeypatch.setattr(artifacts, "free", lambda: 5)
+    staged = artifacts.stage("j")
+    staged.write(b"x" * 3000)
+    assert artifacts.room() == 3005
+    staged.publish()
+    staged.close()
+    assert artifacts.room() == 5
 
 
 def test_a_data_directory_serves_one_process(tmp_path: Path) -> None:
