@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
@@ -182,18 +182,24 @@ class Client:
         What was fetched before a cancel or a failure stays as `<target>.<digest>.part`, and the next call goes on from
         there. Raises `ChecksumMismatch` (the part is gone then) and OSError of the file.
         """
+        await self.fetch(job, lambda sha256: Part(target, sha256), on_bytes)
+
+    async def fetch(
+        self, job: Json, opens: Callable[[str], Sink], on_bytes: OnBytes = lambda _done, _total: None
+    ) -> None:
+        """Like `download`, into what `opens` makes for the archive's SHA-256, in a worker thread."""
         path = f"{_job(job['projectId'], job['id'])}/download"
         if job.get("sha256") is None:
             await self._send("GET", path)  # the daemon says best why there is no archive
             raise ServerRefused(409, {"error": "The export has no archive."})
-        part = await trio.to_thread.run_sync(Part, target, job["sha256"])
+        part = await trio.to_thread.run_sync(opens, job["sha256"])
         try:
             await self._fetch_all(path, part, job["fileSize"], on_bytes)
             await trio.to_thread.run_sync(part.finish)
         finally:
             part.close()
 
-    async def _fetch_all(self, path: str, part: Part, total: int, on_bytes: OnBytes) -> None:
+    async def _fetch_all(self, path: str, part: Sink, total: int, on_bytes: OnBytes) -> None:
         heard = trio.current_time()
         while part.size < total:
             before = part.size
@@ -206,7 +212,7 @@ class Client:
                     raise self._unreachable(error) from None
                 await trio.sleep(POLL)
 
-    async def _fetch(self, path: str, part: Part, total: int, on_bytes: OnBytes) -> None:
+    async def _fetch(self, path: str, part: Sink, total: int, on_bytes: OnBytes) -> None:
         headers = {"Accept-Encoding": "identity"}
         if part.size:
             headers |= {"Range": f"bytes={part.size}-", "If-Range": f'"{part.sha256}"'}
@@ -317,6 +323,23 @@ class _Follower:
             self._ended = frame["event"] in TERMINAL
             self._on_frame(frame)
         return not self._ended
+
+
+class Sink(Protocol):
+    """What takes an archive, chunk by chunk. Blocking, but for `close`."""
+
+    sha256: str
+    size: int
+
+    def rewind(self) -> None:
+        """Begins again from nothing."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> None:
+        """All is there. Raises `ChecksumMismatch` when it is not what was announced."""
+
+    def close(self) -> None: ...
 
 
 class Part:

@@ -8,11 +8,11 @@ and when a disk hangs the process ends as after `kill -9`, which the next start 
 from __future__ import annotations
 
 import gc
-import ipaddress
 import json
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,7 +27,7 @@ from exportd import logs
 from exportd.core.users import User
 from exportd.errors import SettingsError
 from exportd.jobs.service import Service, open_service
-from exportd.settings import Settings
+from exportd.settings import Settings, is_loopback
 from exportd.tokens import Tickets, load_secret
 from exportd.web import server
 from exportd.web.app import create_app
@@ -36,6 +36,9 @@ log = structlog.get_logger("exportd.daemon")
 
 WHERE = "daemon.json"
 """In the data directory while the daemon serves: its address and process, for the command line."""
+
+STOP_SLACK = 30.0
+"""Seconds beyond the drain and clean-up timeouts that the service manager is asked for, before it kills what hangs."""
 
 SWITCH_INTERVAL = 0.001
 """Seconds after which a worker thread lets the event loop have the interpreter: the default of 5 ms is longer than an
@@ -60,7 +63,7 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL)
     _allow_descriptors()
     logs.configure(settings)
-    if settings.jwt_secret is None and not _is_loopback(settings.host):
+    if settings.jwt_secret is None and not is_loopback(settings.host):
         raise SettingsError(
             f"Without EXPORTD_JWT_SECRET exportd serves this machine only: set it, or listen on 127.0.0.1 and not "
             f"on {settings.host}."
@@ -90,8 +93,11 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 print(f"exportd serves {url}", flush=True)
                 if settings.jwt_secret is None:
                     print(f"log in: {url}/login?ticket={tickets.issue()}", flush=True)
+                _notify("READY=1")
                 await first.wait()
                 log.info("draining", seconds=settings.drain_timeout)
+                patience = settings.drain_timeout + settings.cleanup_timeout + STOP_SLACK
+                _notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={patience * 1e6:.0f}")
                 await _stop(service, serving, second, settings.drain_timeout)
         listening.cancel_scope.cancel(reason="stopped")
     log.info("stopped", exports_cancelled=service.cut, requests_broken_off=serving.broken_off)
@@ -189,8 +195,11 @@ def _allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _notify(state: str) -> None:
+    """Tells systemd, if that has started us (sd_notify(3)): then only is a unit up that answers."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    with suppress(OSError), socket.socket(socket.AF_UNIX, kind) as manager:
+        manager.sendto(state.encode(), f"\0{address[1:]}" if address[0] == "@" else address)

@@ -138,6 +138,19 @@ class ShuttingDown(_Limit):
     code = "SHUTTING_DOWN"
 
 
+class NotReady(_Limit):
+    """What the service stands on does not work now: no call that needs it can be answered."""
+
+    code = "NOT_READY"
+
+    def __init__(self, message: str, retry_after: int, checks: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.checks = dict(checks or {})
+
+    def details(self) -> Mapping[str, object]:
+        return {"checks": self.checks}
+
+
 class InsufficientSpace(ExportdError):
     """The disk has no room for the archive, before the start or while it is written."""
 

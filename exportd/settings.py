@@ -3,6 +3,7 @@ the prefix in the TOML file, and where it makes sense an option of a command, wh
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -70,6 +71,14 @@ class Reserve(NamedTuple):
         if self.fraction is not None:
             parts.append(f"{self.fraction * 100:g}%")
         return ", ".join(parts)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def parse_reserve(value: object) -> object:

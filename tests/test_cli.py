@@ -18,12 +18,12 @@ from exportd import errors
 from exportd.cli import cli, exporting, users
 from exportd.cli.failures import Failure, exit_code, sentence, told
 from exportd.cli.output import size
-from exportd.cli.sources import mask
 from exportd.cli.where import DAEMON_FILE, Where
 from exportd.core.job import Transition
 from exportd.core.options import FORMAT_IDS, METRICS_IDS
 from exportd.core.states import Reason
 from exportd.errors import ExportdError, Problem, ServerRefused
+from exportd.masking import mask
 from exportd.settings import Settings, load
 from exportd.store.embedded import EmbeddedCatalogue
 from exportd.store.journal import Journal, SaveJob
@@ -85,7 +85,8 @@ def test_every_command_takes_a_data_directory() -> None:
 
 def test_the_commands_are_those_of_the_contract() -> None:
     of_contract = {"serve", "demo", "import", "user", "share", "token", "export", "jobs", "watch", "cancel", "audit"}
-    assert set(cli.commands) == of_contract | {"config", "download", "verify"}
+    beside = {"config", "download", "verify", "projects", "init", "doctor", "deploy", "completion"}
+    assert set(cli.commands) == of_contract | beside
 
 
 def test_the_help_names_all_formats() -> None:
@@ -183,7 +184,10 @@ def test_an_error_in_a_nursery_is_told_like_any_other(capsys: pytest.CaptureFixt
 
 def test_a_full_disk_is_told_with_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert ending_of(OSError(errno.ENOSPC, "No space left on device", "a.zip")) == 1
-    assert capsys.readouterr().err == "Error: a.zip: No space left on device\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: a.zip: No space left on device",
+        "  Make room there, or name another place.",
+    ]
 
 
 def test_ctrl_c_where_nothing_can_be_cancelled_is_what_a_shell_expects() -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from exportd.cli.backends import Order
 from exportd.cli.failures import Failure
-from exportd.cli.output import Bar, Lines, printable
+from exportd.cli.output import printable
+from exportd.cli.progress import Bar, Lines
 from exportd.cli.session import Session, target_of
 from exportd.errors import ExportCompleted, ExportFailed, ServerRefused, Unreachable
 
@@ -65,7 +67,7 @@ async def failure_of(session: Session, *steps: Callable[[], object]) -> Failure:
 
     async def run() -> None:
         with pytest.raises(Failure) as caught:
-            await session.run(None)
+            await session.run(here)
         failures.append(caught.value)
 
     with trio.fail_after(20):
@@ -77,6 +79,10 @@ async def failure_of(session: Session, *steps: Callable[[], object]) -> Failure:
     return failures[0]
 
 
+def here(job: dict[str, Any]) -> Path:
+    return target_of(None, job)
+
+
 def ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -85,7 +91,7 @@ async def test_a_completed_export_is_fetched(told: Told, tmp_path: Path) -> None
     for event in (told.started, told.ended, told.fetched):
         event.set()
     with Lines() as shown:
-        job, target = await Session(told, shown).run(tmp_path)
+        job, target = await Session(told, shown).run(partial(target_of, tmp_path))
     assert (job["status"], target) == ("completed", tmp_path / "a.zip")
     assert target.read_bytes() == b"zip"
     assert told.cancels == 0
@@ -160,7 +166,7 @@ async def test_a_daemon_that_is_gone_when_the_cancel_is_sent_is_told(told: Told)
 
     async def run() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(Session(told, Lines()).run, None)
+            nursery.start_soon(Session(told, Lines()).run, here)
             await wait_all_tasks_blocked(0.01)
             ctrl_c()
 

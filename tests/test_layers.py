@@ -9,12 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exportd"
 LAYERS = {
-    0: {"errors", "settings", "logs", "__init__"},
+    0: {"errors", "settings", "logs", "masking", "__init__"},
     1: {"core", "tokens"},
     2: {"formats", "store", "verifying"},
     3: {"jobs"},
     4: {"web", "client"},
-    5: {"daemon"},
+    5: {"daemon", "library"},
     6: {"cli", "__main__"},
 }
 STRANGERS = [
@@ -44,7 +44,10 @@ def layer(room: str) -> int:
 
 def imports(path: Path) -> Iterator[str]:
     """Full names of what a module imports, wherever in it the statement stands."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    if path == PACKAGE / "__init__.py":  # the front door names what is inside for type checkers, and loads none of it
+        tree.body = [node for node in tree.body if not isinstance(node, ast.If)]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute, or this test does not see them"
             yield node.module or ""

@@ -6,12 +6,14 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from exportd.client import CHUNK, Client, Json, OnBytes, OnFrame, Part
+from exportd.cli.delivering import opened
+from exportd.client import CHUNK, Client, Json, OnBytes, OnFrame
 from exportd.core.events import TERMINAL
 from exportd.core.options import parse_start
 
@@ -51,7 +53,7 @@ class Backend(Protocol):
         ...
 
     async def fetch(self, job: Json, target: Path, on_bytes: OnBytes) -> None:
-        """Brings the archive to `target`, whole and verified, or not at all."""
+        """Brings the archive to `target`, whole and verified, or not at all; what `-` has taken cannot be taken back."""
         ...
 
 
@@ -71,7 +73,7 @@ class Remote:
         return await self._client.cancel(self.order.project_id, job_id)
 
     async def fetch(self, job: Json, target: Path, on_bytes: OnBytes) -> None:
-        await self._client.download(job, target, on_bytes)
+        await self._client.fetch(job, partial(opened, target), on_bytes)
 
 
 class Local:
@@ -108,7 +110,7 @@ class Local:
 
 
 def _copy(download: Download, target: Path, on_bytes: OnBytes) -> None:
-    part = Part(target, download.job.sha256 or "")
+    part = opened(target, download.job.sha256 or "")
     try:
         part.rewind()  # what an earlier attempt left is not worth a look: this is a local copy
         while chunk := os.pread(download.fd, CHUNK, part.size):

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from exportd.cli.output import answer, answer_json, display
-from exportd.cli.where import Where, daemon_options, find_job, json_option
+from exportd.cli import completing
+from exportd.cli.names import find_job, job_prefix, local_job, local_project, remote_project
+from exportd.cli.output import answer, answer_json, tell
+from exportd.cli.progress import display
+from exportd.cli.where import Where, daemon_options, json_option, quiet_option
 
 if TYPE_CHECKING:
     from exportd.cli.backends import Backend, Order
@@ -35,20 +40,109 @@ def _one_of(names: Sequence[str], value: str) -> str:
     return value.lower()
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Where the archive goes, what is made of it, and how much is told meanwhile."""
+
+    output: Path | None
+    folder: Path | None
+    quiet: bool
+    as_json: bool
+
+    @property
+    def _passing(self) -> bool:
+        """Whether the archive is only there to be unpacked."""
+        return self.folder is not None and self.output is None
+
+    def check(self) -> None:
+        """Raises `Failure` and `click.UsageError` for what cannot be done, before anything is."""
+        if str(self.output) == "-":
+            if self.as_json or self.folder is not None:
+                raise click.UsageError("With `-o -` standard output is the archive: leave out --json and --extract.")
+            from exportd.cli.delivering import check_stdout
+
+            check_stdout()
+        if self.folder is not None:
+            from exportd.cli.extracting import check_folder
+
+            check_folder(self.folder)
+
+    def target(self, job: Json) -> Path:
+        """Where the archive of that job goes."""
+        if self.folder is not None and self._passing:
+            from exportd.cli.extracting import archive_beside
+
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            return archive_beside(self.folder, job["id"])
+        from exportd.cli.session import target_of
+
+        return target_of(self.output, job)
+
+    def finish(self, job: Json, target: Path) -> None:
+        """Unpacks, if that is wanted, and answers."""
+        from exportd.cli.session import report
+
+        if not self.quiet:
+            report(job, None if self._passing else target)
+        if self.folder is not None:
+            self._unpack(self.folder, target)
+        if self.as_json:
+            places = {"file": None if self._passing else target, "folder": self.folder}
+            answer_json({**job, **{name: str(place) for name, place in places.items() if place is not None}})
+        elif str(target) != "-":
+            answer(self.folder if self.folder is not None else target)
+
+    def _unpack(self, folder: Path, archive: Path) -> None:
+        from exportd.cli.extracting import extract
+
+        count = extract(archive, folder)
+        if self._passing:
+            archive.unlink()
+        if not self.quiet:
+            tell(f"{count} files unpacked into {folder}.")
+
+
+def goal_options(command: Callable[..., None]) -> Callable[..., None]:
+    """`-o`, `--extract`, `--quiet` and `--json`, handed to the command as `goal`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any, output: Path | None, folder: Path | None, quiet: bool, as_json: bool, **kwargs: Any
+    ) -> None:
+        goal = Goal(output, folder, quiet, as_json)
+        goal.check()
+        command(*args, goal=goal, **kwargs)
+
+    for option in (json_option, quiet_option, _EXTRACT, _OUTPUT):
+        wrapped = option(wrapped)
+    return wrapped
+
+
 _OUTPUT = click.option(
-    "-o", "--output", metavar="FILE", type=click.Path(path_type=Path), help="File or directory for the archive."
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File or directory for the archive; - is standard output.",
+)
+_EXTRACT = click.option(
+    "--extract",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Unpack into this new folder; the archive itself is kept only with -o.",
 )
 
 
 @click.command()
-@click.argument("project_id", type=click.UUID)
-@_OUTPUT
+@click.argument("project", shell_complete=completing.projects)
 @click.option(
     "--format",
     "formats",
     metavar="FORMAT",
     multiple=True,
     type=annotation_format,
+    shell_complete=completing.annotation_formats,
     help="Annotations as coco, yolo, json, labels, imagej, geojson, cvat or labelme; repeat it for more.",
 )
 @click.option(
@@ -56,6 +150,7 @@ _OUTPUT = click.option(
     metavar="FORMAT",
     multiple=True,
     type=metrics_format,
+    shell_complete=completing.metrics_formats,
     help="Metrics as excel, csv, json or parquet; repeat it for more.",
 )
 @click.option("--intensity", is_flag=True, help="With --metrics: intensities of each object from the raw pixels.")
@@ -65,12 +160,12 @@ _OUTPUT = click.option(
 @click.option("--scale", type=click.FloatRange(0.001, 1000), metavar="UM", help="Micrometres per pixel, for metrics.")
 @click.option("--image", "images", multiple=True, metavar="ID", help="Only this image; repeat it.")
 @click.option("--name", help="What the archive is called, instead of the project's title.")
-@json_option
+@goal_options
 @daemon_options
 def export(
     where: Where,
-    project_id: object,
-    output: Path | None,
+    project: str,
+    goal: Goal,
     formats: tuple[str, ...],
     metrics: tuple[str, ...],
     intensity: bool,
@@ -80,17 +175,18 @@ def export(
     scale: float | None,
     images: tuple[str, ...],
     name: str | None,
-    as_json: bool,
 ) -> None:
     """Export a project, wait for it, and fetch the verified archive.
 
-    With no content named, the archive holds the originals and every annotation format. Ctrl-C cancels the export for
-    real. With no daemon running it is done in this process. The archive's path is printed on standard output.
+    PROJECT is a title, an id, or the beginning of either. With no content named, the archive holds the originals and
+    every annotation format. Ctrl-C cancels the export for real. With no daemon running it is done in this process. The
+    archive's path is printed on standard output.
 
     \b
-    exportd export 5b0c... -o project.zip
-    exportd export 5b0c... --format coco --format yolo --no-originals
-    exportd export 5b0c... --metrics excel --intensity --scale 0.325 --url https://exports.example.org
+    exportd export nuclei -o nuclei.zip
+    exportd export nuclei --extract nuclei/ --format yolo
+    exportd export 5b0c --format coco --no-originals -o - | ssh lab 'cat > nuclei.zip'
+    exportd export 5b0c --metrics excel --intensity --scale 0.325 --url https://exports.example.org
     """
     import trio
 
@@ -111,20 +207,23 @@ def export(
     named = bool(formats or metrics or visualizations or documentation)
     if name is not None and not name.strip():
         raise click.BadParameter("a name is not empty.", param_hint="--name")
-    job, target = trio.run(_export, where, Order(str(project_id), chosen, name), named, output)
-    _answer(job, target, as_json)
+    if not where.is_remote:
+        project = local_project(where, project, where.user)
+    goal.finish(*trio.run(_export, where, Order(project, chosen, name), named, goal))
 
 
-async def _export(where: Where, order: Order, named: bool, output: Path | None) -> tuple[Json, Path]:
+async def _export(where: Where, order: Order, named: bool, goal: Goal) -> tuple[Json, Path]:
     from exportd.errors import DataDirectoryInUse
 
+    if where.is_remote:
+        order = replace(order, project_id=await remote_project(where, order.project_id))
     if where.is_remote or await _is_served(where):
-        return await _by_daemon(where, order, named, output)
+        return await _by_daemon(where, order, named, goal)
     try:
-        return await _in_process(where, order, named, output)
+        return await _in_process(where, order, named, goal)
     except* DataDirectoryInUse:
         pass  # it is just starting, or has been started meanwhile
-    return await _by_daemon(where, order, named, output)
+    return await _by_daemon(where, order, named, goal)
 
 
 async def _is_served(where: Where) -> bool:
@@ -136,17 +235,17 @@ async def _is_served(where: Where) -> bool:
         return await client.is_alive()
 
 
-async def _by_daemon(where: Where, order: Order, named: bool, output: Path | None) -> tuple[Json, Path]:
+async def _by_daemon(where: Where, order: Order, named: bool, goal: Goal) -> tuple[Json, Path]:
     from exportd.cli.backends import Remote
 
     async with where.client(project_id=order.project_id) as client:
         if not named:
             table = await client.formats()
             order = order.with_formats([row["id"] for row in table["annotations"]])
-        return await run(Remote(client, order), output)
+        return await run(Remote(client, order), goal.target, quiet=goal.quiet)
 
 
-async def _in_process(where: Where, order: Order, named: bool, output: Path | None) -> tuple[Json, Path]:
+async def _in_process(where: Where, order: Order, named: bool, goal: Goal) -> tuple[Json, Path]:
     from exportd import logs
     from exportd.cli import users
     from exportd.cli.backends import Local
@@ -162,53 +261,42 @@ async def _in_process(where: Where, order: Order, named: bool, output: Path | No
         order = order.with_formats([row.id for row in FORMATS])
     user = users.choose(settings, where.user, order.project_id, None)
     async with open_service(settings) as service:
-        return await run(Local(service, user, order), output)
+        return await run(Local(service, user, order), goal.target, quiet=goal.quiet)
 
 
-async def run(backend: Backend, output: Path | None) -> tuple[Json, Path]:
+async def run(backend: Backend, target_of: Callable[[Json], Path], *, quiet: bool = False) -> tuple[Json, Path]:
     """One export, shown on standard error."""
     from exportd.cli.session import Session
 
-    with display() as shown:
-        return await Session(backend, shown).run(output)
+    with display(quiet=quiet) as shown:
+        return await Session(backend, shown).run(target_of)
 
 
 @click.command()
-@click.argument("job", type=click.UUID)
-@_OUTPUT
-@json_option
+@click.argument("job", type=job_prefix, shell_complete=completing.jobs)
+@goal_options
 @daemon_options
-def download(where: Where, job: object, output: Path | None, as_json: bool) -> None:
+def download(where: Where, job: str, goal: Goal) -> None:
     """Fetch the archive of a completed export; goes on where an earlier download stopped.
 
     \b
-    exportd download 9f2e... -o project.zip
+    exportd download 9f2e -o project.zip
+    exportd download 9f2e --extract project/
     """
     import trio
 
-    found, target = trio.run(_download, where, str(job), output)
-    _answer(found, target, as_json)
+    goal.finish(*trio.run(_download, where, job if where.is_remote else local_job(where, job), goal))
 
 
-async def _download(where: Where, job_id: str, output: Path | None) -> tuple[Json, Path]:
-    from exportd.cli.session import target_of
+async def _download(where: Where, job_id: str, goal: Goal) -> tuple[Json, Path]:
+    from exportd.cli.delivering import opened
 
     async with where.client(job_id=job_id) as client:
         job = await find_job(client, job_id)
-        target = target_of(output, job)
-        with display() as shown:
-            await client.download(job, target, shown.bytes)
+        target = goal.target(job)
+        with display(quiet=goal.quiet) as shown:
+            await client.fetch(job, functools.partial(opened, target), shown.bytes)
     return job, target
-
-
-def _answer(job: Json, target: Path, as_json: bool) -> None:
-    from exportd.cli.session import report
-
-    report(job, target)
-    if as_json:
-        answer_json({**job, "file": str(target)})
-    else:
-        answer(target)
 
 
 COMMANDS = (export, download)

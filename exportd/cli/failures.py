@@ -1,7 +1,8 @@
-"""Errors -> one sentence on standard error and an exit code, by one table."""
+"""Errors -> what went wrong and what to do next, on standard error, and an exit code. By tables."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 
 from exportd import errors
-from exportd.cli.output import tell
+from exportd.cli.output import tell, tell_error
 from exportd.errors import ExportdError, ServerRefused
 
 DONE, FAILED, USAGE, CANCELLED, UNREACHABLE, NOT_ALLOWED = range(6)
@@ -30,6 +31,48 @@ EXIT_CODES: tuple[tuple[type[ExportdError], int], ...] = (
     (ExportdError, FAILED),
 )
 """The first row that fits counts."""
+
+NEXT = {
+    "CHECKSUM_MISMATCH": "",
+    "DATA_DIRECTORY_IN_USE": "",
+    "DATA_DIRECTORY_UNUSABLE": "",
+    "EXPORT_ACTIVE": "",
+    "EXPORT_CANCELLED": "Begin a new one with `exportd export PROJECT`.",
+    "EXPORT_COMPLETED": "Fetch it with `exportd download JOB`.",
+    "EXPORT_EXPIRED": "Make it anew with `exportd export PROJECT`; EXPORTD_ARCHIVE_TTL says how long archives are kept.",
+    "EXPORT_FAILED": "`exportd audit JOB` tells what happened; begin a new one with `exportd export PROJECT`.",
+    "EXPORT_NOT_READY": "`exportd watch JOB` tells when it is.",
+    "FORBIDDEN": "`exportd projects` lists what you may export, --user says as whom.",
+    "IDEMPOTENCY_KEY_REUSED": "",
+    "IMPORT_FAILED": "",
+    "INSUFFICIENT_SPACE": "",
+    "INTERNAL_ERROR": "The log of the daemon tells why; `exportd doctor` looks at what it stands on.",
+    "INVALID_SETTINGS": "",
+    "INVALID_TOKEN": "",
+    "NOT_ALLOWED": "Act as one of them with --user, or ask them.",
+    "NOT_FOUND": "`exportd jobs` and `exportd projects` list what there is.",
+    "NOT_READY": "`exportd doctor`, where the daemon runs, tells what is wrong.",
+    "ORIGIN_REFUSED": "Name the origin in EXPORTD_ALLOWED_ORIGINS.",
+    "QUEUE_FULL": "",
+    "SHUTTING_DOWN": "",
+    "SOURCE_ERROR": "`exportd doctor` tells which images are missing or unreadable.",
+    "TOO_MANY_ACTIVE_EXPORTS": "`exportd jobs` lists them, `exportd cancel JOB` ends one.",
+    "UNAUTHORIZED": "Put a new token into EXPORTD_TOKEN: `exportd token --user EMAIL` prints one where the daemon runs.",
+    "UNREACHABLE": "",
+    "VALIDATION_ERROR": "`exportd export --help` tells what can be asked for.",
+}
+"""What to do about an error, by its wire code; empty where the sentence of the error says so itself."""
+
+_NEXT_OF_SYSTEM = {
+    errno.ENOSPC: "Make room there, or name another place.",
+    errno.EDQUOT: "Make room there, or name another place.",
+    errno.EACCES: "Mend its permissions, or name another place.",
+    errno.EPERM: "Mend its permissions, or name another place.",
+    errno.EROFS: "Name a place that can be written to.",
+    errno.ENOENT: "Name one that exists.",
+    errno.EADDRINUSE: "Name another port with --port; 0 picks a free one.",
+    errno.EMFILE: "Allow more open files (ulimit -n).",
+}
 
 _REFUSALS = {400: USAGE, 401: NOT_ALLOWED, 403: NOT_ALLOWED}
 
@@ -60,6 +103,12 @@ def sentence(error: ExportdError) -> str:
     return "\n".join(["The request was refused:", *lines])
 
 
+def advice(error: ExportdError) -> str:
+    """What to do about it, empty where its sentence says so."""
+    code = error.body.get("code") if isinstance(error, ServerRefused) else error.code
+    return NEXT.get(str(code), "")
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Whatever a command raises on purpose, also inside a nursery's group, is told in a sentence and ends the command."""
@@ -67,28 +116,30 @@ def told() -> Iterator[None]:
         yield
     except (BaseExceptionGroup, Failure, ExportdError, OSError, KeyboardInterrupt) as error:
         for leaf in _leaves(error):
+            if isinstance(leaf, BrokenPipeError):
+                raise leaf from None  # nobody reads on: click ends quietly, if it sees it without its group
             if (ending := _ending(leaf)) is not None:
-                message, code = ending
+                message, todo, code = ending
                 if message:
-                    tell(f"Error: {message}")
+                    tell_error(message)
+                if todo:
+                    tell(f"  {todo}")
                 raise click.exceptions.Exit(code) from None
         raise
 
 
-def _ending(error: BaseException) -> tuple[str, int] | None:
-    """Sentence and exit code, None for what is not raised on purpose."""
+def _ending(error: BaseException) -> tuple[str, str, int] | None:
+    """Sentence, what to do next and exit code; None for what is not raised on purpose."""
     match error:
         case Failure():
-            return str(error), error.code
+            return str(error), "", error.code
         case ExportdError():
-            return sentence(error), exit_code(error)
+            return sentence(error), advice(error), exit_code(error)
         case KeyboardInterrupt():
-            return "", INTERRUPTED
-        case BrokenPipeError():
-            return None  # nobody reads on: click ends quietly
+            return "", "", INTERRUPTED
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            return f"{where}{error.strerror or error}", FAILED
+            return f"{where}{error.strerror or error}", _NEXT_OF_SYSTEM.get(error.errno or 0, ""), FAILED
         case _:
             return None
 

@@ -7,12 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exportd.cli import completing
 from exportd.cli.failures import CANCELLED, FAILED, Failure
-from exportd.cli.output import answer, answer_json, display, size, table, tell
-from exportd.cli.where import Where, daemon_options, find_job, json_option
+from exportd.cli.names import find_job, job_prefix, local_job
+from exportd.cli.output import answer, answer_json, size, table, tell
+from exportd.cli.progress import display
+from exportd.cli.where import Where, daemon_options, json_option, quiet_option
 
 if TYPE_CHECKING:
     from exportd.client import Json
+
+
+JOB = click.argument("job", type=job_prefix, shell_complete=completing.jobs)
 
 
 @click.command()
@@ -46,35 +52,39 @@ def _row(job: Json) -> Sequence[object]:
 
 
 @click.command()
-@click.argument("job", type=click.UUID)
+@JOB
+@quiet_option
 @json_option
 @daemon_options
-def watch(where: Where, job: object, as_json: bool) -> None:
+def watch(where: Where, job: str, quiet: bool, as_json: bool) -> None:
     """Watch an export until it has ended; its outcome is the exit code. Ctrl-C only stops the watching.
 
     With --json each event is a line of JSON.
 
     \b
-    exportd watch 9f2e...
-    exportd watch 9f2e... --json | jq .data.progress
+    exportd watch 9f2e
+    exportd watch 9f2e --json | jq .data.progress
+    exportd watch 9f2e --quiet && echo done
     """
     import trio
 
-    _tell_outcome(trio.run(_watch, where, str(job), as_json))
+    _tell_outcome(trio.run(_watch, where, job if where.is_remote else local_job(where, job), quiet, as_json), quiet)
 
 
-async def _watch(where: Where, job_id: str, as_json: bool) -> Json:
-    async with where.client(job_id=job_id) as client:
-        found = await find_job(client, job_id)
-        project_id = found["projectId"]
+async def _watch(where: Where, job: str, quiet: bool, as_json: bool) -> Json:
+    async with where.client(job_id=job) as client:
+        found = await find_job(client, job)
+        project_id, job_id = found["projectId"], found["id"]
         if as_json:
             return await client.follow(project_id, job_id, lambda frame: answer_json(frame, line=True))
-        with display() as shown:
+        with display(quiet=quiet) as shown:
             return await client.follow(project_id, job_id, shown.frame)
 
 
-def _tell_outcome(job: Json) -> None:
+def _tell_outcome(job: Json, quiet: bool) -> None:
     match job["status"]:
+        case "completed" if quiet:
+            pass
         case "completed":
             tell(f"completed: {job['fileName'] or 'the archive has expired'}")
         case "cancelled":
@@ -84,18 +94,18 @@ def _tell_outcome(job: Json) -> None:
 
 
 @click.command()
-@click.argument("job", type=click.UUID)
+@JOB
 @json_option
 @daemon_options
-def cancel(where: Where, job: object, as_json: bool) -> None:
+def cancel(where: Where, job: str, as_json: bool) -> None:
     """Cancel an export and wait until nothing of it is left.
 
     \b
-    exportd cancel 9f2e...
+    exportd cancel 9f2e
     """
     import trio
 
-    done = trio.run(_cancel, where, str(job))
+    done = trio.run(_cancel, where, job if where.is_remote else local_job(where, job))
     if as_json:
         answer_json(done)
     else:
@@ -104,25 +114,25 @@ def cancel(where: Where, job: object, as_json: bool) -> None:
             tell("Its clean-up is still going on.")
 
 
-async def _cancel(where: Where, job_id: str) -> Json:
-    async with where.client(job_id=job_id) as client:
-        found = await find_job(client, job_id)
-        return await client.cancel(found["projectId"], job_id)
+async def _cancel(where: Where, job: str) -> Json:
+    async with where.client(job_id=job) as client:
+        found = await find_job(client, job)
+        return await client.cancel(found["projectId"], found["id"])
 
 
 @click.command()
-@click.argument("job", type=click.UUID)
+@JOB
 @json_option
 @daemon_options
-def audit(where: Where, job: object, as_json: bool) -> None:
+def audit(where: Where, job: str, as_json: bool) -> None:
     """Show every change of state of an export: who, when, why. Without --url also of a deleted one.
 
     \b
-    exportd audit 9f2e... --data /srv/exportd
+    exportd audit 9f2e --data /srv/exportd
     """
-    rows = _remote_audit(where, str(job)) if where.is_remote else _journal_audit(where, str(job))
+    rows = _remote_audit(where, job) if where.is_remote else _journal_audit(where, local_job(where, job))
     if not rows:
-        raise Failure(f"The journal has nothing about {job}.")
+        raise Failure(f"The journal has nothing about {job}; `exportd jobs` lists what there is.")
     if as_json:
         answer_json(rows)
     else:
@@ -136,13 +146,13 @@ def _journal_audit(where: Where, job_id: str) -> list[dict[str, Any]]:
     return [row.as_wire() for row in read_audit(where.settings.data, job_id)]
 
 
-def _remote_audit(where: Where, job_id: str) -> list[Json]:
+def _remote_audit(where: Where, job: str) -> list[Json]:
     import trio
 
     async def ask() -> list[Json]:
-        async with where.client(job_id=job_id) as client:
-            found = await find_job(client, job_id)
-            return await client.audit(found["projectId"], job_id)
+        async with where.client(job_id=job) as client:
+            found = await find_job(client, job)
+            return await client.audit(found["projectId"], found["id"])
 
     return trio.run(ask)
 

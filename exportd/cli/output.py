@@ -1,25 +1,39 @@
-"""What is printed, and where: answers on standard output, everything that is told meanwhile on standard error."""
+"""What is printed, and where: answers on standard output, everything that is told meanwhile on standard error.
+
+Colours and bars are for terminals; how an export goes on is shown by `progress`.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, Any
 
 import click
 
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+COLOURS = {
+    "completed": "green", "failed": "red", "cancelled": "yellow", "processing": "cyan",
+    "ok": "green", "warning": "yellow", "fault": "red",
+}  # fmt: skip
+"""Of words that stand alone in a cell of a table."""
 
-STEP = 20
-"""Per cent between two lines of progress where there is no terminal."""
+
+def coloured(stream: IO[str]) -> bool:
+    """Whether colours belong there: on a terminal, unless its user wants none (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def tell(text: str) -> None:
     """A line for whoever sits there."""
     click.echo(printable(text), err=True)
+
+
+def tell_error(text: str) -> None:
+    """Why a command ends."""
+    head = click.style("Error:", fg="red", bold=True) if coloured(sys.stderr) else "Error:"
+    click.echo(f"{head} {printable(text)}", err=True)
 
 
 def warn(warnings: Iterable[str]) -> None:
@@ -56,114 +70,8 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for head in heads:
         drawn.add_column(head, overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(printable(str(cell))) for cell in row))
+        drawn.add_row(*(Text(printable(str(cell)), COLOURS.get(str(cell), "")) for cell in row))
     Console().print(drawn)
-
-
-class Display(Protocol):
-    """Shows how an export goes on. A context manager; sync, so that it can be called from anywhere."""
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def frame(self, frame: dict[str, Any]) -> None:
-        """An event of the job."""
-
-    def bytes(self, done: int, total: int) -> None:
-        """What of the archive has been fetched."""
-
-
-def display() -> Display:
-    """A bar on a terminal, lines elsewhere; on standard error both."""
-    return Bar() if sys.stderr.isatty() else Lines()
-
-
-class Lines:
-    """A line for each stage and each `STEP` per cent."""
-
-    def __init__(self) -> None:
-        self._told: tuple[object, ...] = ()
-
-    def __enter__(self) -> Lines:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def frame(self, frame: dict[str, Any]) -> None:
-        data = frame["data"]
-        if frame["event"] == "export:progress":
-            percent = int(data.get("progress") or 0)
-            self._tell((data.get("stage"), percent // STEP), f"{percent:3d} % {_doing(data)}")
-
-    def bytes(self, done: int, total: int) -> None:
-        percent = 100 * done // max(1, total)
-        self._tell(("download", percent // STEP), f"{percent:3d} % downloading")
-
-    def _tell(self, place: tuple[object, ...], text: str) -> None:
-        if place != self._told:
-            self._told = place
-            tell(text.rstrip())
-
-
-class Bar:
-    """A progress bar, and below it another one while the archive is fetched."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._export: TaskID | None = None
-        self._download: TaskID | None = None
-
-    def __enter__(self) -> Bar:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        # No markup: what is described holds names of images.
-        label = TextColumn("{task.description}", markup=False)
-        self._progress = Progress(
-            BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), label, console=Console(stderr=True)
-        )
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def frame(self, frame: dict[str, Any]) -> None:
-        data = frame["data"]
-        if frame["event"] == "export:completed":
-            self._export = self._update(self._export, "exported", 100, 100)
-        elif data.get("progress") is not None:
-            self._export = self._update(self._export, _doing(data), data["progress"], 100)
-
-    def bytes(self, done: int, total: int) -> None:
-        self._download = self._update(self._download, "downloading", done, total)
-
-    def _update(self, task: TaskID | None, text: str, done: float, total: float) -> TaskID | None:
-        if self._progress is None:
-            return None
-        if task is None:
-            task = self._progress.add_task(text, total=total)
-        self._progress.update(task, completed=done, description=printable(text))
-        return task
-
-
-def _doing(data: dict[str, Any]) -> str:
-    """What an export does at the moment, in a few words."""
-    if data.get("queuePosition"):
-        return f"waiting, number {data['queuePosition']} in the queue"
-    count = data.get("stageProgress") or {}
-    if not data.get("stage"):
-        return str(data.get("message") or "")
-    place = f" {count['current']}/{count['total']}" if count.get("total") else ""
-    return f"{data['stage']}{place} {count.get('currentItem') or ''}".rstrip()
 
 
 def size(count: int) -> str:
@@ -174,3 +82,16 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def many(count: int, what: str) -> str:
+    """A count of things."""
+    return f"{count} {what}{'s' if count != 1 else ''}"
+
+
+def span(seconds: float) -> str:
+    """A stretch of time for a person."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    return f"{round(whole / 60)} min" if whole < 5400 else f"{whole / 3600:.1f} h"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -107,9 +108,23 @@ async def _demo(settings: Settings, images: int, stay: bool, as_json: bool) -> N
             answer_json({"projectId": project_id, "url": child.url, "file": str(target), "job": job})
         else:
             answer(target)
+        tell(f"\n{_next(settings.data, target)}")
         if stay:
             tell(f"\n{child.greeting()}\nIt goes on serving until Ctrl-C.")
             await _stay(child.process)
+
+
+def _next(data: Path, target: Path) -> str:
+    """What somebody who has come so far may want to try."""
+    place = shlex.join(["--data", str(data)])
+    return "\n".join(
+        [
+            "Try next:",
+            f"  exportd verify {shlex.quote(str(target))}",
+            f"  exportd export sample --extract nuclei --format yolo {place}",
+            f"  exportd serve {place}",
+        ]
+    )
 
 
 async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[Json, Path]:
@@ -126,7 +141,7 @@ async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[
         "metricsFormats": [row.id for row in METRICS],
     }
     async with Client(url, token) as client:
-        return await run(Remote(client, Order(project_id, options)), target)
+        return await run(Remote(client, Order(project_id, options)), lambda _job: target)
 
 
 def _check(path: Path) -> int:

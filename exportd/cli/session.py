@@ -7,16 +7,19 @@ archive is fetched the export is over already: Ctrl-C then stops the download, a
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from exportd.cli.backends import Backend
-from exportd.cli.failures import CANCELLED, FAILED, Failure
-from exportd.cli.output import Display, size, tell, warn
+from exportd.cli.delivering import STDOUT
+from exportd.cli.failures import CANCELLED, FAILED, NEXT, Failure
+from exportd.cli.output import size, tell, warn
+from exportd.cli.progress import Display
 from exportd.client import Json
-from exportd.errors import ExportCompleted, ExportdError, ExportFailed, JobConflict, ServerRefused
+from exportd.errors import ExportCompleted, ExportdError, ExportFailed, JobConflict, ServerRefused, SourceError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -33,22 +36,22 @@ class Session:
         self._why_failed: str | None = None
         self._ending: Failure | None = None
 
-    async def run(self, output: Path | None) -> tuple[Json, Path]:
-        """The completed job and where its archive is.
+    async def run(self, target_of: Callable[[Json], Path]) -> tuple[Json, Path]:
+        """The completed job and where its archive is: there where `target_of` puts it.
 
-        `output` is a file, a directory, or None for the archive's own name here. Raises `Failure` when the job failed, was
-        cancelled, or Ctrl-C was pressed, and what the backend raises. A cancel leaves the job running.
+        Raises `Failure` when the job failed, was cancelled, or Ctrl-C was pressed, and what the backend raises. A cancel
+        leaves the job running.
         """
         result: tuple[Json, Path] | None = None
         async with trio.open_nursery() as nursery:
             await nursery.start(self._listen, nursery)
-            result = await self._work(output)
+            result = await self._work(target_of)
             nursery.cancel_scope.cancel(reason="the export is done")
         if result is not None:
             return result
         raise self._ending or Failure("The export was interrupted.", CANCELLED)
 
-    async def _work(self, output: Path | None) -> tuple[Json, Path] | None:
+    async def _work(self, target_of: Callable[[Json], Path]) -> tuple[Json, Path] | None:
         self._job_id = await self._backend.start()
         self._started.set()
         job = await self._backend.follow(self._job_id, self._frame)
@@ -57,7 +60,7 @@ class Session:
         if job["status"] != "completed":
             self._ending = _ended_badly(job, self._why_failed)
             return None
-        target = target_of(output, job)
+        target = target_of(job)
         self._fetching = True
         await self._backend.fetch(job, target, self._shown.bytes)
         return job, target
@@ -102,7 +105,9 @@ class Session:
 def _ended_badly(job: Json, why: str | None) -> Failure:
     if job["status"] == "cancelled":
         return Failure(f"The export was cancelled by {job.get('cancelledBy') or 'somebody'}.", CANCELLED)
-    return Failure(why or f"The export failed ({job.get('errorCode') or 'no reason was given'}).", FAILED)
+    code = job.get("errorCode")
+    sentence = why or f"The export failed ({code or 'no reason was given'})."
+    return Failure(f"{sentence} {NEXT['SOURCE_ERROR']}" if code == SourceError.code else sentence, FAILED)
 
 
 def _too_late(error: ExportdError, job_id: str) -> Failure:
@@ -130,7 +135,8 @@ def target_of(output: Path | None, job: Json) -> Path:
     return free
 
 
-def report(job: Json, target: Path) -> None:
-    """What a person wants to know at the end."""
+def report(job: Json, target: Path | None) -> None:
+    """What a person wants to know at the end; without `target` the archive was only fetched to be unpacked."""
     warn(job.get("warnings") or [])
-    tell(f"{size(job['fileSize'])} in {target}, SHA-256 {job['sha256']} verified.")
+    where = "fetched" if target is None else "on standard output" if target == STDOUT else f"in {target}"
+    tell(f"{size(job['fileSize'])} {where}, SHA-256 {job['sha256']} verified.")

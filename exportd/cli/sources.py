@@ -5,15 +5,17 @@ These write the embedded catalogue and the uploads directory themselves; a daemo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from exportd.cli import completing
+from exportd.cli.names import local_project
 from exportd.cli.output import answer, answer_json, table, warn
 from exportd.cli.where import Place, json_option, place_options
+from exportd.masking import mask
 
 if TYPE_CHECKING:
     from exportd.store.importers import Imported
@@ -148,27 +150,28 @@ def user_list(place: Place, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("project_id", type=click.UUID)
+@click.argument("project", shell_complete=completing.projects)
 @click.argument("email")
 @click.option("--pending", "status", flag_value="pending", help="Offer access; not accepted yet.")
 @click.option("--revoke", "status", flag_value="revoked", help="Take access back.")
 @json_option
 @place_options
-def share(place: Place, project_id: object, email: str, status: str | None, as_json: bool) -> None:
+def share(place: Place, project: str, email: str, status: str | None, as_json: bool) -> None:
     """Give somebody access to a project, or take it back. Holds at once, for running exports too.
 
     \b
-    exportd share 5b0c... colleague@example.org
-    exportd share 5b0c... colleague@example.org --revoke
+    exportd share nuclei colleague@example.org
+    exportd share 5b0c colleague@example.org --revoke
     """
     from exportd.cli.users import embedded
     from exportd.store.embedded import ShareStatus
 
     wanted = ShareStatus(status or ShareStatus.ACCEPTED)
     with embedded(place.settings) as writable:
-        shared_with = writable.share(str(project_id), email, wanted)
+        project_id = local_project(place, project)
+        shared_with = writable.share(project_id, email, wanted)
     if as_json:
-        answer_json({"projectId": str(project_id), "email": shared_with.email, "status": wanted})
+        answer_json({"projectId": project_id, "email": shared_with.email, "status": wanted})
     else:
         answer(f"{wanted}: {shared_with.email}")
 
@@ -228,12 +231,6 @@ def _shown(value: object) -> object:
             return mask(value)
         case _:
             return str(value)  # of a secret this is asterisks
-
-
-def mask(text: str) -> str:
-    """An address without the password in it."""
-    text = re.sub(r"(?<=://)([^/@:\s]*):[^/\s]*@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|sslpassword)=[^&\s]+", r"\1=***", text)
 
 
 COMMANDS = (import_, user, share, token, config)

@@ -78,7 +78,9 @@ def _owner(known: Catalogue, project_id: str) -> User:
     project = known.project(project_id)
     owner = None if project is None else known.user(id=project.owner_id)
     if owner is None:
-        raise Failure(f"There is no project {project_id} in this catalogue.", NOT_ALLOWED)
+        raise Failure(
+            f"There is no project {project_id} in this catalogue; `exportd projects` lists yours.", NOT_ALLOWED
+        )
     return owner
 
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
-from exportd.cli.failures import Failure
 from exportd.errors import Unauthenticated
 
 if TYPE_CHECKING:
-    from exportd.client import Client, Json
+    from exportd.client import Client
     from exportd.settings import Loaded, Settings
 
 P = ParamSpec("P")
@@ -123,6 +122,7 @@ _URL = click.option(
 )
 _USER = click.option("--user", metavar="EMAIL", help="Act as this user of the data directory.")
 
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Tell nothing but errors and the answer.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
@@ -130,15 +130,3 @@ def _with_options(command: Callable[..., R], *options: Callable[[Any], Any]) -> 
     for option in reversed(options):
         command = option(command)
     return command
-
-
-async def find_job(client: Client, job_id: str) -> Json:
-    """The job object of a job that the caller may see. Raises `Failure` if there is none."""
-    for job in await client.exports():
-        if job["id"] == job_id:
-            return job
-    for project in await client.projects():  # somebody else's job in a project of ours, or a very old one
-        for job in await client.history(project["id"], 100):
-            if job["id"] == job_id:
-                return job
-    raise Failure(f"There is no export {job_id}, or you have no access to it.")

@@ -144,7 +144,7 @@ def terminal(job: Job) -> Message:
 def _seconds(job: Job) -> float | None:
     if job.started_at is None or job.completed_at is None:
         return None
-    return round((job.completed_at - job.started_at).total_seconds(), 3)
+    return max(0.0, round((job.completed_at - job.started_at).total_seconds(), 3))  # the clock may have been set back
 
 
 def _formats(job: Job) -> list[str]:

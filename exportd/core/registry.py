@@ -36,7 +36,7 @@ class Key:
 
 
 class Registry:
-    """Jobs by id. Every state change of every job happens in `admit`, `apply`, `offer` or `remove`."""
+    """Jobs by id. Every state change of every job happens in `admit`, `apply`, `offer`, `withdraw` or `remove`."""
 
     def __init__(self, *, max_active_per_user: int, max_active: int) -> None:
         self._max_active_per_user = max_active_per_user
@@ -138,11 +138,24 @@ class Registry:
     def remove(self, job_id: str) -> Job:
         """Forgets a job that has ended. Raises `ExportActive` while it has not, and `NotFound`."""
         with self._lock:
-            job = self._get(job_id)
-            if job.state not in FINAL:
-                raise ExportActive("The export is still active; cancel it first.", job.id, job.status)
+            job = self._get_ended(job_id)
             self._drop(job)
             return job
+
+    def withdraw(self, job_id: str) -> bool:
+        """Forgets a job that could not be written down, as if it had never been admitted; False when its end was decided
+        meanwhile, which then has to be told."""
+        with self._lock:
+            job = self._get(job_id)
+            if job.state is not State.PENDING:
+                return False
+            self._drop(job)
+            return True
+
+    def check_ended(self, job_id: str) -> None:
+        """Raises `ExportActive` while the job has not ended, and `NotFound`."""
+        with self._lock:
+            self._get_ended(job_id)
 
     def restore(self, jobs: Iterable[Job], keys: Iterable[tuple[Key, str]]) -> None:
         """Fills an empty registry from the journal."""
@@ -200,6 +213,12 @@ class Registry:
             return self._jobs[job_id]
         except KeyError:
             raise NotFound from None
+
+    def _get_ended(self, job_id: str) -> Job:
+        job = self._get(job_id)
+        if job.state not in FINAL:
+            raise ExportActive("The export is still active; cancel it first.", job.id, job.status)
+        return job
 
     def _put(self, job: Job) -> Job:
         self._jobs[job.id] = job

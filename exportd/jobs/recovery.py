@@ -12,25 +12,29 @@ from exportd.core.registry import Registry
 from exportd.core.states import FINAL, State
 from exportd.jobs.failures import INTERRUPTED
 from exportd.jobs.retention import INTERRUPTED_SEQ_GAP, has_archive
+from exportd.jobs.telemetry import Telemetry
 from exportd.store.artifacts import Artifacts, Wanted
 from exportd.store.journal import Change, Journal, SaveJob
 
 log = structlog.get_logger("exportd.recovery")
 
 
-def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: datetime) -> None:
-    """Fills the registry from the journal.
+def recover(journal: Journal, artifacts: Artifacts, registry: Registry, telemetry: Telemetry, now: datetime) -> None:
+    """Fills the registry from the journal. Raises `DataDirectoryUnusable` and what `Journal.commit` raises.
 
     Unfinished jobs are failed (`interrupted`). A completed job whose archive is not what was committed is expired: its
     bytes cannot be given any more. Files of nobody are swept.
     """
     jobs: list[Job] = []
     changes: list[Change] = []
+    torn: list[Job] = []
     for job in journal.jobs():
         if job.state not in FINAL:
             found, change = _interrupted(job, now)
+            torn.append(job)
         elif has_archive(job) and artifacts.size(job.id) != job.file_size:
-            log.error("archive_lost", job=job.id)
+            if job.expires_at is None or job.expires_at > now:
+                log.error("archive_lost", job=job.id)
             found = replace(job, expired_at=now)
             change = SaveJob(found)
         else:
@@ -38,10 +42,16 @@ def recover(journal: Journal, artifacts: Artifacts, registry: Registry, now: dat
             continue
         jobs.append(found)
         changes.append(change)
+    # Before anything is written: what a crash has left may be what fills the disk. Files decide nothing from here on.
+    whole = Wanted({job.id for job in jobs if has_archive(job)})
+    swept = artifacts.sweep(lambda: whole)
+    if swept.stuck:
+        log.error("orphans_not_removed", count=len(swept.stuck), first=swept.stuck[0])
     if changes:
         journal.commit(changes)
     registry.restore(jobs, journal.keys())
-    swept = artifacts.sweep(lambda: Wanted({job.id for job in jobs if has_archive(job)}))
+    for job in torn:
+        telemetry.transition(registry.get(job.id), job.status)  # how long it lasted nobody knows
     log.info("recovered", jobs=len(jobs), changed=len(changes), swept=len(swept.removed))
 
 

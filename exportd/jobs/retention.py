@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -11,6 +12,7 @@ import trio
 from exportd.core.job import Job
 from exportd.core.registry import Registry
 from exportd.core.states import State
+from exportd.errors import NotFound
 from exportd.jobs.hub import Hub
 from exportd.jobs.ledger import Ledger
 from exportd.settings import Settings
@@ -45,6 +47,7 @@ class Retention:
         self._settings = settings
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
         self._now = now
+        self._leaving: set[str] = set()
 
     async def run(self) -> None:
         """Until cancelled. An error is logged and met again at the next round."""
@@ -62,31 +65,48 @@ class Retention:
             if job.expires_at is not None and job.expires_at <= now:
                 await self.expire(job.id)
             if job.is_final and (ended_at(job) or now) <= now - timedelta(seconds=self._settings.record_ttl):
-                await self.forget(job.id)
+                with suppress(NotFound):  # its user was quicker
+                    await self.forget(job.id)
         self._registry.forget_keys(now - KEY_TTL)
         await self._ledger.write(Purge(now - timedelta(seconds=self._settings.record_ttl), now - KEY_TTL))
         await self._sweep()
 
     async def expire(self, job_id: str) -> None:
         """Takes a completed job's archive away: nobody can open it from the first step on; who has it open reads on."""
+        if job_id in self._leaving:
+            return  # its record is being removed, and must not be written anew
         job = self._registry.expire(job_id, self._now())
         if job is not None:
             with trio.CancelScope(shield=True):
-                await self._ledger.write(SaveJob(job))
-                await trio.to_thread.run_sync(self._artifacts.remove, job_id)
+                # A disk so full that this cannot be written needs the room of the archive all the more.
+                with trio.move_on_after(self._settings.cleanup_timeout):
+                    await self._ledger.insist(SaveJob(job))
+                await self._remove(job_id)
             log.info("expired", job=job_id)
 
     async def forget(self, job_id: str) -> None:
-        """Removes record and archive of a job that has ended; its audit rows stay. Raises `ExportActive`, `NotFound`.
+        """Removes record and archive of a job that has ended; its audit rows stay. Raises `ExportActive`, `NotFound`, and
+        what the journal raises; then nothing was changed.
 
         The record goes first: a crash between the two leaves an orphan archive, which the next start sweeps.
         """
-        self._registry.remove(job_id)
-        self._hub.forget(job_id)
-        with trio.CancelScope(shield=True):
-            await self._ledger.write(ForgetJob(job_id))
-            await trio.to_thread.run_sync(self._artifacts.remove, job_id)
+        self._registry.check_ended(job_id)
+        self._leaving.add(job_id)
+        try:
+            with trio.CancelScope(shield=True):
+                await self._ledger.write(ForgetJob(job_id))
+                self._registry.remove(job_id)
+                self._hub.forget(job_id)
+                await self._remove(job_id)
+        finally:
+            self._leaving.discard(job_id)
         log.info("forgotten", job=job_id)
+
+    async def _remove(self, job_id: str) -> None:
+        try:
+            await trio.to_thread.run_sync(self._artifacts.remove, job_id)
+        except OSError as error:  # nobody can open it any more; the next sweep takes it
+            log.error("archive_not_removed", job=job_id, error=repr(error))
 
     def _pause(self) -> float:
         """Seconds to the next round. No longer than an archive is kept: one that is completed meanwhile expires no sooner."""
@@ -94,7 +114,7 @@ class Retention:
         coming = [
             (job.expires_at - now).total_seconds()
             for job in self._registry.all()
-            if job.expires_at is not None and job.expired_at is None
+            if job.expires_at is not None and has_archive(job)
         ]
         return max(0.05, min([SWEEP_INTERVAL, self._settings.archive_ttl, *coming]))
 

@@ -13,6 +13,7 @@ import trio
 
 from exportd.core.dataset import Image
 from exportd.core.job import Job
+from exportd.core.options import ExportOptions
 from exportd.errors import SourceChanged, UnreadableImage
 from exportd.formats.croissant import croissant
 from exportd.formats.documentation import Written, documentation
@@ -162,7 +163,7 @@ class _Attempt:
         options = self._job.options
         lanes = [Lane("annotations", partial(row.exporter, dataset, options), waits=True) for row in self._formats]
         if options.metrics_formats:
-            lanes.append(Lane("metrics", lambda: metrics(dataset, options, self._staged.scratch()), waits=True))
+            lanes.append(Lane("metrics", lambda: _measured(dataset, options, self._staged), waits=True))
         if options.include_visualizations:
             lanes.append(Lane("visualizations", lambda: overlays(dataset, options), waits=True))
         if options.include_original_images:
@@ -217,6 +218,13 @@ class _Attempt:
 
 def _each(*members: Member) -> Generator[Member, None, None]:
     yield from members
+
+
+def _measured(
+    dataset: ProjectDataset, options: ExportOptions, staged: Staged
+) -> Generator[Member | Tick | Warn, None, None]:
+    """The metrics; their scratch folder is made by the thread that begins them."""
+    yield from metrics(dataset, options, staged.scratch())
 
 
 def originals(dataset: ProjectDataset, uploads: Uploads) -> Generator[Member | Tick | Warn, None, None]:

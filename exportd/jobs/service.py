@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -26,12 +27,14 @@ from exportd.core.registry import Key, Registry
 from exportd.core.states import Reason, State
 from exportd.core.users import Access, User
 from exportd.errors import (
+    DataDirectoryUnusable,
     ExportActive,
     ExportCancelled,
     ExportCompleted,
     ExportExpired,
     ExportFailed,
     ExportNotReady,
+    InsufficientSpace,
     InvalidRequest,
     JobConflict,
     NotAllowed,
@@ -44,10 +47,12 @@ from exportd.formats.table import unmet
 from exportd.jobs.hub import Feed, Hub
 from exportd.jobs.ledger import Ledger, open_ledger
 from exportd.jobs.pace import Pace
+from exportd.jobs.readiness import Checks, Readiness
 from exportd.jobs.recovery import recover
-from exportd.jobs.retention import Retention
+from exportd.jobs.retention import Retention, has_archive
 from exportd.jobs.runner import Runner
 from exportd.jobs.supervisor import Supervisor, open_supervisor
+from exportd.jobs.telemetry import Statistics, Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, DataLock
 from exportd.store.catalogue import Catalogue, Totals, open_catalogue
@@ -93,18 +98,6 @@ class Estimate:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts of this moment."""
-
-    jobs: dict[str, int]
-    running: int
-    queued: int
-    watchers: int
-    free_bytes: int
-    draining: bool
-
-
 class Download:
     """A completed job's archive, open. Expiry and deletion do not touch who has it open."""
 
@@ -140,6 +133,7 @@ class Service:
         artifacts: Artifacts,
         supervisor: Supervisor,
         retention: Retention,
+        telemetry: Telemetry,
         pace: Pace,
         now: Callable[[], datetime],
     ) -> None:
@@ -148,6 +142,7 @@ class Service:
         self._ends: float | None = None
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
         self._supervisor, self._retention, self._pace, self._now = supervisor, retention, pace, now
+        self._telemetry, self._readiness = telemetry, Readiness(catalogue, ledger, artifacts)
 
     # --- exports ---------------------------------------------------------------------------------------------------
 
@@ -242,18 +237,7 @@ class Service:
 
     async def projects(self, user: User) -> list[dict[str, object]]:
         """What the caller may export."""
-        return [
-            {
-                "id": p.id,
-                "title": p.title,
-                "type": p.type,
-                "role": str(p.role),
-                "ownerEmail": p.owner_email,
-                "imageCount": p.images,
-                "updatedAt": wire_time(p.updated_at),
-            }
-            for p in await trio.to_thread.run_sync(self.catalogue.projects, user)
-        ]
+        return [p.as_wire() for p in await trio.to_thread.run_sync(self.catalogue.projects, user)]
 
     async def exports(self, user: User) -> list[dict[str, object]]:
         """The caller's jobs over all projects that they still have access to, newest first."""
@@ -286,8 +270,26 @@ class Service:
     async def statistics(self) -> Statistics:
         """Counts of this moment."""
         now = self._supervisor.statistics()
-        free = max(0, await trio.to_thread.run_sync(self._artifacts.free))
-        return Statistics(self._registry.counts(), now.running, now.queued, self._hub.watchers, free, self.draining)
+        free = await trio.to_thread.run_sync(self._artifacts.free)
+        kept = [job.file_size or 0 for job in self._registry.all() if has_archive(job)]
+        return Statistics(
+            jobs=self._registry.counts(),
+            running=now.running,
+            queued=now.queued,
+            watchers=self._hub.watchers,
+            archives=len(kept),
+            archive_bytes=sum(kept),
+            free_bytes=max(0, free),
+            draining=self.draining,
+        )
+
+    async def metrics(self) -> bytes:
+        """Counts since the start and of this moment, in the text format of Prometheus."""
+        return self._telemetry.render(await self.statistics())
+
+    async def check(self) -> Checks:
+        """Whether an export that is asked for now could be made."""
+        return await self._readiness.look()
 
     async def drain(self, patience: float) -> None:
         """No new jobs; those that run get `patience` seconds, then they are cancelled by `system`. Ends all feeds.
@@ -412,6 +414,21 @@ def _no_archive(job: Job) -> JobConflict:
             return ExportNotReady("The export is not finished yet.", job.id, job.status)
 
 
+def _recovered(
+    settings: Settings, journal: Journal, registry: Registry, telemetry: Telemetry, now: datetime
+) -> Artifacts:
+    """The archives, after `recover`. Raises `DataDirectoryUnusable`."""
+    try:
+        artifacts = Artifacts(settings.data, settings.disk_reserve, telemetry.wrote)
+        recover(journal, artifacts, registry, telemetry, now)
+    except (OSError, sqlite3.Error, InsufficientSpace) as error:
+        raise DataDirectoryUnusable(
+            f"The data directory {settings.data} cannot be used ({getattr(error, 'strerror', None) or error}); "
+            "make room there or mend its permissions, then start again."
+        ) from error
+    return artifacts
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -424,12 +441,12 @@ async def open_service(
         catalogue = open_catalogue(settings.database_url, settings.data)
         journal = Journal(settings.data)
         try:
-            artifacts = Artifacts(settings.data, settings.disk_reserve)
+            telemetry = Telemetry()
             registry = Registry(
                 max_active_per_user=settings.max_active_jobs_per_user,
                 max_active=settings.max_running_jobs + settings.max_queued_jobs,
             )
-            await trio.to_thread.run_sync(recover, journal, artifacts, registry, now())
+            artifacts = await trio.to_thread.run_sync(_recovered, settings, journal, registry, telemetry, now())
             hub = Hub(registry)
             pace = Pace()
             runner = Runner(catalogue, Uploads(settings.uploads_directory), pace, settings.worker_threads)
@@ -439,12 +456,26 @@ async def open_service(
 
             async with (
                 open_ledger(journal) as ledger,
-                open_supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now) as supervisor,
+                open_supervisor(
+                    settings, registry, hub, ledger, artifacts, runner, telemetry, may_export, now
+                ) as supervisor,
                 trio.open_nursery() as nursery,
             ):
                 retention = Retention(settings, registry, hub, ledger, artifacts, now)
                 nursery.start_soon(retention.run, name="retention")
-                yield Service(settings, catalogue, registry, hub, ledger, artifacts, supervisor, retention, pace, now)
+                yield Service(
+                    settings,
+                    catalogue,
+                    registry,
+                    hub,
+                    ledger,
+                    artifacts,
+                    supervisor,
+                    retention,
+                    telemetry,
+                    pace,
+                    now,
+                )
                 nursery.cancel_scope.cancel(reason="the service ends")
         finally:
             journal.close()

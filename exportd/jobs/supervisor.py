@@ -34,9 +34,10 @@ from exportd.jobs.ledger import Ledger
 from exportd.jobs.queue import FairQueue
 from exportd.jobs.reporter import Reporter
 from exportd.jobs.runner import Produced, Runner
+from exportd.jobs.telemetry import Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, Staged
-from exportd.store.journal import SaveJob
+from exportd.store.journal import AddRow, SaveJob
 
 log = structlog.get_logger("exportd.jobs")
 
@@ -58,9 +59,15 @@ class _Life:
     unwound: trio.Event = field(default_factory=trio.Event)
     concluded: trio.Event = field(default_factory=trio.Event)
     record_error: Exception | None = None
+    missed: list[Transition] = field(default_factory=list)
+    """Transitions that were made and could not be written; they go with the next one, so that the trail has no hole."""
     running: bool = False
     left: bool = False
     """Whether a file of it could not be removed."""
+    since: float = field(default_factory=trio.current_time)
+    """When the state that it shows began."""
+    decided: float | None = None
+    """When its cancel was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +89,14 @@ class Supervisor:
         ledger: Ledger,
         artifacts: Artifacts,
         runner: Runner,
+        telemetry: Telemetry,
         may_export: Callable[[Job], Awaitable[bool]],
         now: Callable[[], datetime],
         nursery: trio.Nursery,
     ) -> None:
         self._settings = settings
         self._registry, self._hub, self._ledger = registry, hub, ledger
-        self._artifacts, self._runner = artifacts, runner
+        self._artifacts, self._runner, self._telemetry = artifacts, runner, telemetry
         self._may_export, self._now = may_export, now
         self._nursery = nursery
         self._lives: dict[str, _Life] = {}
@@ -127,6 +135,7 @@ class Supervisor:
         if decided:
             self._hub.shut(job)
             life = self._lives[job_id]
+            life.decided = trio.current_time()
             life.scope.cancel(reason=f"{reason} by {actor}")
             self._nursery.start_soon(self._conclude_cancel, life, name=f"cancel {job_id}")
         return decided
@@ -193,17 +202,16 @@ class Supervisor:
             self._leave(life)
 
     async def _record(self, life: _Life) -> None:
-        """Writes the submission down. Shielded: a cancel that comes now has a row to follow."""
+        """Writes the submission down."""
         job = self._registry.get(life.job_id)
         row = Transition(job.id, None, job.status, Reason.SUBMITTED, job.user.id, job.created_at)
-        with trio.CancelScope(shield=True):
-            try:
-                await self._ledger.write(SaveJob(replace(job, state=State.PENDING), row, life.key))
-            except Exception as error:
-                life.record_error = error
-                raise
+        try:
+            await self._save(life, replace(job, state=State.PENDING), row)
+        except Exception as error:
+            life.record_error = error
+            raise
         life.recorded.set()
-        _log(row)
+        self._telemetry.transition(job, None)
 
     async def _work(self, life: _Life) -> None:
         job = self._registry.get(life.job_id)
@@ -212,7 +220,9 @@ class Supervisor:
         job = self._registry.apply(
             life.job_id, Event.START, started_at=self._now(), reason=Reason.STARTED, actor=SYSTEM
         )
-        await self._save(job, before)
+        # First: a cancel may end the waiting for the row, and the row is written all the same.
+        self._observe(job, before)
+        await self._save(life, job, self._row(job, before))
         self._hub.publish(events.started(job), job)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._time_out, job.id, name=f"deadline {job.id}")
@@ -258,16 +268,23 @@ class Supervisor:
             log.error("close_failed", job=life.job_id, error=repr(error))
 
     async def _commit(self, job: Job, staged: Staged, produced: Produced) -> None:
-        """Publishes the archive, or does nothing because a cancel was first."""
+        """Publishes the archive, or does nothing because a cancel was first.
+
+        What is raised after the decision makes the job a failed one; nothing of the result was shown by then.
+        """
         if not await self._may_export(job):
             self.cancel_nowait(job.id, by="system", reason=Reason.ACCESS_REVOKED)
         # COMMIT POINT. A cancel that is decided by now is seen here; one that comes later finds COMMITTING, for which the
         # table has no cancel. There is no checkpoint between these two lines, and there must be none.
         await trio.lowlevel.checkpoint_if_cancelled()
-        job = self._registry.apply(job.id, Event.COMMIT, **self._result(job, produced))
+        job = self._registry.apply(job.id, Event.COMMIT)
+        changes = self._result(job, produced)
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(staged.publish)
-            await self._conclude(job, Event.COMMITTED)
+            done = self._registry.preview(job.id, Event.COMMITTED, **changes)
+            row = self._row(done, job.status)
+            await self._ledger.write(SaveJob(done, row))
+            self._tell(row, Event.COMMITTED, changes)
 
     def _result(self, job: Job, produced: Produced) -> dict[str, Any]:
         at = self._now()
@@ -279,9 +296,10 @@ class Supervisor:
             "sha256": produced.sha256,
             "total_images": produced.images,
             "warnings": produced.warnings,
-            "progress": replace(self._registry.get(job.id).progress, percent=100, remaining=0.0, message="Completed"),
+            "progress": replace(job.progress, percent=100, remaining=0.0, message="Completed"),
             "reason": Reason.COMMITTED,
             "actor": SYSTEM,
+            "terminal_seq": self._hub.next_seq(job.id),
         }
 
     async def _settle(self, life: _Life, error: Exception | None) -> None:
@@ -291,6 +309,10 @@ class Supervisor:
             self._shut_down(life)
             if self._registry.get(life.job_id).state is State.COMPLETED:
                 life.concluded.set()
+            return
+        if life.record_error is not None and self._registry.withdraw(life.job_id):
+            self._hub.forget(life.job_id)  # its start raises: there never was such a job
+            life.concluded.set()
             return
         failure = diagnose(error)
         job, decided = self._registry.offer(
@@ -310,7 +332,7 @@ class Supervisor:
             return
         if not failure.expected:
             log.error("export_failed", job=job.id, exc_info=error)
-        await self._conclude_anyhow(job, Event.FAIL_DONE)
+        await self._conclude(life, job, Event.FAIL_DONE)
         life.concluded.set()
 
     async def _conclude_cancel(self, life: _Life) -> None:
@@ -321,36 +343,50 @@ class Supervisor:
             if deadline.cancelled_caught:
                 log.warning("cleanup_takes_long", job=life.job_id)
             job = self._registry.get(life.job_id)
-            await self._conclude_anyhow(
-                job, Event.CANCEL_DONE, cleanup_completed=life.unwound.is_set() and not life.left
-            )
+            clean = life.unwound.is_set() and not life.left
+            await self._conclude(life, job, Event.CANCEL_DONE, cleanup_completed=clean)
         life.concluded.set()
 
-    async def _conclude_anyhow(self, job: Job, event: Event, **changes: Any) -> None:
-        """Like `_conclude`; a journal that cannot be written does not keep an end without archive from being told."""
-        try:
-            await self._conclude(job, event, **changes)
-        except Exception as error:  # noqa: BLE001 - logged, and after a crash the job is found unfinished: failed
-            log.error("end_not_recorded", job=job.id, error=repr(error))
-            self._tell(job, event, changes)
+    async def _conclude(self, life: _Life, job: Job, event: Event, **changes: Any) -> None:
+        """Writes an end without archive down, then shows it, then tells it.
 
-    async def _conclude(self, job: Job, event: Event, **changes: Any) -> None:
-        """Writes the end down, then shows it, then tells it. Raises what the journal raises; then nothing was shown."""
+        A journal that cannot be written is waited for no longer than a clean-up; then the end is told even so, a cancel as
+        not cleaned up, and the ledger goes on trying: a crash before it succeeds makes the job a failed one.
+        """
         changes["terminal_seq"] = self._hub.next_seq(job.id)
-        await self._save(self._registry.preview(job.id, event, **changes), job.status)
-        self._tell(job, event, changes)
+        ended = self._registry.preview(job.id, event, **changes)
+        row = self._row(ended, job.status)
+        with trio.move_on_after(self._settings.cleanup_timeout) as deadline:
+            await self._ledger.insist(*map(AddRow, life.missed), SaveJob(ended, row))
+        if deadline.cancelled_caught:
+            log.error("end_not_recorded_in_time", job=job.id)
+            changes |= {"cleanup_completed": False} if event is Event.CANCEL_DONE else {}
+        self._tell(row, event, changes)
 
-    def _tell(self, job: Job, event: Event, changes: dict[str, Any]) -> None:
-        final = self._registry.apply(job.id, event, **changes)
+    def _tell(self, row: Transition, event: Event, changes: dict[str, Any]) -> None:
+        final = self._registry.apply(row.job_id, event, **changes)
         self._hub.publish(events.terminal(final), final)
+        self._observe(final, row.before)
 
-    async def _save(self, job: Job, before: str) -> None:
+    def _observe(self, job: Job, before: str | None) -> None:
+        life, now = self._lives[job.id], trio.current_time()
+        unwinding = None if life.decided is None else now - life.decided
+        self._telemetry.transition(job, before, now - life.since, unwinding=unwinding)
+        life.since = now
+
+    async def _save(self, life: _Life, job: Job, row: Transition) -> None:
+        """Writes down what has been shown already. Shielded: a cancel that comes now has a row to follow."""
+        with trio.CancelScope(shield=True):
+            try:
+                await self._ledger.write(SaveJob(job, row, life.key if row.before is None else None))
+            except Exception:
+                life.missed.append(row)
+                raise
+
+    def _row(self, job: Job, before: str) -> Transition:
         at = {Reason.STARTED: job.started_at, Reason.COMMITTED: job.completed_at}.get(job.reason)
-        row = Transition(
-            job.id, before, job.status, job.reason, job.actor, at or job.cancelled_at or job.failed_at or self._now()
-        )
-        await self._ledger.write(SaveJob(job, row))
-        _log(row)
+        at = at or job.cancelled_at or job.failed_at or self._now()
+        return Transition(job.id, before, job.status, job.reason, job.actor, at)
 
     # --- the queue -----------------------------------------------------------------------------------------------
 
@@ -370,10 +406,6 @@ class Supervisor:
         self._idle.set()
 
 
-def _log(row: Transition) -> None:
-    log.info("transition", job=row.job_id, before=row.before, to=row.to, reason=row.reason.value, actor=row.actor)
-
-
 @asynccontextmanager
 async def open_supervisor(
     settings: Settings,
@@ -382,12 +414,13 @@ async def open_supervisor(
     ledger: Ledger,
     artifacts: Artifacts,
     runner: Runner,
+    telemetry: Telemetry,
     may_export: Callable[[Job], Awaitable[bool]],
     now: Callable[[], datetime],
 ) -> AsyncIterator[Supervisor]:
     """A supervisor; leaving the block ends all jobs at once (cancelled by `system`), and waits for them."""
     async with trio.open_nursery() as nursery:
-        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, may_export, now, nursery)
+        supervisor = Supervisor(settings, registry, hub, ledger, artifacts, runner, telemetry, may_export, now, nursery)
         try:
             yield supervisor
         finally:

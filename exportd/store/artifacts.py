@@ -47,8 +47,10 @@ class Swept(NamedTuple):
 class Artifacts:
     """The staging and archive directories of one data directory."""
 
-    def __init__(self, data: Path, reserve: Reserve) -> None:
+    def __init__(self, data: Path, reserve: Reserve, wrote: Callable[[int], None] = lambda _count: None) -> None:
+        """`wrote` is told how many bytes were written, every `SPACE_INTERVAL` of a file and when it is closed."""
         self._data = data
+        self.wrote = wrote
         self._reserve = reserve
         self._staging = data / "staging"
         self._archives = data / "archives"
@@ -129,6 +131,7 @@ class Staged:
         self._sha256 = hashlib.sha256()
         self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
+        self._told = 0
         self._next_look = 0
         self._windows = 0
         self._temporary = ExitStack()
@@ -148,10 +151,11 @@ class Staged:
     def rewind(self) -> None:
         """Begins again from nothing, scratch folder and nameless files too."""
         self.clear_scratch()
+        self._tell()
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._sha256 = hashlib.sha256()
-        self.size = self._next_look = self._windows = 0
+        self.size = self._told = self._next_look = self._windows = 0
 
     def flush(self) -> str:
         """Puts everything on the disk; the SHA-256 in hex."""
@@ -170,6 +174,7 @@ class Staged:
     def close(self) -> None:
         """Closes the descriptors; again is fine. Of files that have no name the kernel gives the room back now, which takes
         about a tenth of a second for a gigabyte."""
+        self._tell()
         with ExitStack() as stack:
             stack.callback(self._temporary.close)
             if self._fd >= 0:
@@ -202,7 +207,12 @@ class Staged:
     def _look_at_space(self) -> None:
         if self._artifacts.free() <= 0:
             raise InsufficientSpace("The disk of the export service is full; make room or ask for less.")
+        self._tell()
         self._next_look = self.size + SPACE_INTERVAL
+
+    def _tell(self) -> None:
+        self._artifacts.wrote(self.size - self._told)
+        self._told = self.size
 
     def _write_window(self) -> None:
         """Has the newest window written, and waits until the one before is on the disk."""

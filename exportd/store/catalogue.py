@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from exportd.core.dataset import Project
+from exportd.core.job import wire_time
 from exportd.core.users import Access, User
 from exportd.errors import SettingsError, SourceError
 from exportd.store.engines import FILE_NAME, create_embedded, engine_of, sqlite_engine
@@ -45,6 +46,17 @@ class ProjectSummary(NamedTuple):
     images: int
     updated_at: datetime | None
     """The newest change of any of its images."""
+
+    def as_wire(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "type": self.type,
+            "role": str(self.role),
+            "ownerEmail": self.owner_email,
+            "imageCount": self.images,
+            "updatedAt": wire_time(self.updated_at),
+        }
 
 
 class ImageRow(NamedTuple):
@@ -130,6 +142,10 @@ class Catalogue:
     ) -> None:
         self.close()
 
+    def ping(self) -> None:
+        """Returns when the database answers."""
+        self._rows(sa.select(projects.c.id).limit(1))
+
     def access(self, user: User, project_id: str) -> Access | None:
         """How the user has access: as the owner, or by an accepted share with the user's id, or, where the share has no
         id yet, with the user's e-mail address in any case."""
@@ -182,6 +198,11 @@ class Catalogue:
         found.sort(key=lambda p: p.id)
         found.sort(key=lambda p: p.updated_at or _OLDEST, reverse=True)
         return found
+
+    def titles(self) -> list[tuple[str, str]]:
+        """Id and title of every project, whoever's it is, by title: for the operator."""
+        statement = sa.select(projects.c.id, projects.c.title).order_by(projects.c.title, projects.c.id)
+        return [(project, title) for project, title in self._rows(statement)]
 
     def users(self) -> list[User]:
         """All users, by e-mail address."""

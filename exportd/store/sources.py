@@ -123,6 +123,8 @@ def _candidates(path: str) -> Iterator[str]:
 
 def _refuse(error: OSError) -> NoReturn:
     match error.errno:
+        case errno.EMFILE | errno.ENFILE:
+            raise error  # the service has no descriptors left: no fault of the image, which must not be left out for it
         case errno.EACCES | errno.EPERM:
             reason = "the service may not read the file"
         case errno.ELOOP:

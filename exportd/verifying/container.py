@@ -82,16 +82,19 @@ class Contents:
 
 def sums_of(archive: zipfile.ZipFile, findings: Findings) -> dict[str, Sum]:
     """Reads every member once, against its CRC and the sizes that the directory declares."""
-    infos = archive.infolist()
+    sums = {}
+    for info in vetted(archive.infolist(), findings):
+        found = _read(archive, info, findings)
+        if found is not None:
+            sums[info.filename] = found
+    return sums
+
+
+def vetted(infos: list[zipfile.ZipInfo], findings: Findings) -> list[zipfile.ZipInfo]:
+    """The members that can be read; a fault for each that cannot, or must not be unpacked everywhere."""
     _names(infos, findings)
     hidden = _overlapping(infos, findings)
-    sums = {}
-    for info in infos:
-        if info.header_offset not in hidden and _readable(info, findings):
-            found = _read(archive, info, findings)
-            if found is not None:
-                sums[info.filename] = found
-    return sums
+    return [info for info in infos if info.header_offset not in hidden and _readable(info, findings)]
 
 
 def _names(infos: list[zipfile.ZipInfo], findings: Findings) -> None:

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from importlib.resources import files
 
 import orjson
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from quart import Response, request
 from quart_trio import QuartTrio
 
 from exportd.core.users import User
-from exportd.errors import InvalidToken, NotFound
-from exportd.jobs.service import Service, Statistics
+from exportd.errors import InvalidToken, NotFound, NotReady
+from exportd.jobs.service import Service
 from exportd.settings import Settings
 from exportd.tokens import Tickets, make_token
 from exportd.web import openapi, problems
@@ -26,6 +25,9 @@ LoginUser = Callable[[], Awaitable[User | None]]
 
 LOGIN_SECONDS = 12 * 3600
 """How long a login by ticket lasts."""
+
+RETRY_FAILING = 30
+"""Seconds after which what fails may work again."""
 
 SECURITY = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -81,7 +83,6 @@ class _Pages:
     ) -> None:
         self._service, self._settings, self._secret = service, settings, secret
         self._tickets, self._login_user = tickets, login_user
-        self._metrics = _Metrics()
         folder = files("exportd.web") / "static"
         self._index = (folder / "index.html").read_bytes()
         self._static = {name: (folder / name).read_bytes() for name in STATIC}
@@ -96,11 +97,14 @@ class _Pages:
     async def readyz(self) -> Response:
         if (refusal := self._service.refusal()) is not None:
             return problems.answer(refusal)
-        return problems.json_response(b'{"status":"ready"}', 200)
+        checks = await self._service.check()
+        if not checks.ready:
+            sentence = "The export service cannot work now; its log tells why."
+            return problems.answer(NotReady(sentence, RETRY_FAILING, checks.as_wire()))
+        return problems.json_response(orjson.dumps({"status": "ready", "checks": checks.as_wire()}), 200)
 
     async def metrics(self) -> Response:
-        text = self._metrics.render(await self._service.statistics())
-        return Response(text, content_type=CONTENT_TYPE_LATEST)
+        return Response(await self._service.metrics(), content_type=CONTENT_TYPE_LATEST)
 
     async def openapi(self) -> Response:
         return problems.json_response(orjson.dumps(openapi.document()), 200)
@@ -141,31 +145,3 @@ class _Pages:
 
 def _html(content: bytes) -> Response:
     return Response(content, content_type="text/html; charset=utf-8")
-
-
-class _Metrics:
-    """Gauges of this app alone: two apps in one process do not share them."""
-
-    def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._jobs = Gauge("exportd_jobs", "Exports on record by status.", ["status"], registry=self._registry)
-        self._running = self._gauge("exportd_running_jobs", "Exports that run.")
-        self._queued = self._gauge("exportd_queued_jobs", "Exports that wait.")
-        self._watchers = self._gauge("exportd_watchers", "Open event streams.")
-        self._free = self._gauge("exportd_free_bytes", "Room for archives, without the reserve.")
-        self._draining = self._gauge("exportd_draining", "1 while it is stopping.")
-
-    def _gauge(self, name: str, meaning: str) -> Gauge:
-        return Gauge(name, meaning, registry=self._registry)
-
-    def render(self, now: Statistics) -> bytes:
-        """The text format of Prometheus."""
-        self._jobs.clear()
-        for status, count in now.jobs.items():
-            self._jobs.labels(status).set(count)
-        self._running.set(now.running)
-        self._queued.set(now.queued)
-        self._watchers.set(now.watchers)
-        self._free.set(now.free_bytes)
-        self._draining.set(now.draining)
-        return generate_latest(self._registry)

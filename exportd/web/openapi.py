@@ -166,7 +166,7 @@ ROUTES: tuple[Route, ...] = (
         "jobId:seq, and Last-Event-ID tells what was missed since.",
     ),
     Route("GET", "/healthz", "healthz", "Whether the daemon lives", {200: "application/json"}, open=True),
-    Route("GET", "/readyz", "readyz", "Whether it takes exports", {200: "application/json"}, (503,), open=True),
+    Route("GET", "/readyz", "readyz", "Whether it can answer", {200: "application/json"}, (503,), open=True),
     Route("GET", "/metrics", "metrics", "Counts for Prometheus", {200: "text/plain"}, open=True),
     Route("GET", "/openapi.json", "openapi", "This document", {200: "application/json"}, open=True),
     Route("GET", "/docs", "docs", "Its page", {200: "text/html"}, open=True),
@@ -188,7 +188,7 @@ MEANING = {
     416: "The archive has none of these bytes",
     422: "The key was used for another request",
     429: "You have as many active exports as you may; Retry-After tells when to come back",
-    503: "The queue is full, or the daemon is stopping; Retry-After tells when to come back",
+    503: "The queue is full, the daemon is stopping, or what it stands on fails; Retry-After tells when to come back",
     507: "Not enough room on the disk",
 }
 

@@ -23,6 +23,7 @@ from exportd.errors import (
     InvalidToken,
     NotAllowed,
     NotFound,
+    NotReady,
     OriginRefused,
     ProjectForbidden,
     QueueFull,
@@ -51,6 +52,7 @@ STATUS: dict[type[BaseException], int] = {
     TooManyActive: 429,
     QueueFull: 503,
     ShuttingDown: 503,
+    NotReady: 503,
     InsufficientSpace: 507,
 }
 

@@ -1,7 +1,7 @@
 """Frames, logs and outboxes: order, merging, the gate."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
@@ -31,6 +31,11 @@ def make_frame(event: str, seq: int, job: str = "j") -> Frame:
 @pytest.mark.parametrize("state", ENDED)
 def test_terminal_events_have_their_keys(state: State) -> None:
     assert set(events.terminal(replace(JOB, state=state)).data) == ENDED[state] | {"jobId", "projectId", "timestamp"}
+
+
+def test_a_clock_that_was_set_back_gives_no_negative_time() -> None:
+    job = replace(JOB, state=State.COMPLETED, started_at=T0, completed_at=T0 - timedelta(days=1))
+    assert events.terminal(job).data["processingTime"] == 0
 
 
 def test_a_job_that_has_not_ended_has_no_terminal_event() -> None:

@@ -53,6 +53,32 @@ def test_a_second_active_job_of_a_user_is_refused_until_the_first_has_ended() ->
     registry.admit(make_job())
 
 
+def test_a_job_that_could_not_be_written_down_is_withdrawn_unless_its_end_was_decided() -> None:
+    registry = make_registry()
+    key = Key("alice", "k", "digest", T0)
+    job, _ = registry.admit(make_job(), key)
+    assert registry.withdraw(job.id)
+    assert registry.all() == registry.of_user("alice", 9) == []
+    assert registry.retry(key) is None
+    cancelled, fresh = registry.admit(make_job(), key)
+    assert fresh
+    registry.apply(cancelled.id, Event.CANCEL)
+    assert not registry.withdraw(cancelled.id)
+    assert registry.get(cancelled.id).state is State.CANCELLING
+
+
+def test_only_what_has_ended_may_be_forgotten() -> None:
+    registry = make_registry()
+    job, _ = registry.admit(make_job())
+    with pytest.raises(ExportActive):
+        registry.check_ended(job.id)
+    finish(registry, job)
+    registry.check_ended(job.id)
+    registry.remove(job.id)
+    with pytest.raises(NotFound):
+        registry.check_ended(job.id)
+
+
 def test_the_queue_has_an_end() -> None:
     registry = make_registry(active=2)
     registry.admit(make_job("a"))

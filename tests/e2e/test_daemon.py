@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import signal
 import socket
 import subprocess
@@ -76,6 +77,22 @@ def test_the_command_line_exports_through_the_daemon_and_without_it(world: World
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
+def test_a_daemon_elsewhere_knows_titles_and_beginnings_of_ids(world: World, tmp_path: Path) -> None:
+    with serving(world) as daemon:
+        there = ["--url", daemon.url, "--user", "alice@example.org", "--data", str(world.settings.data)]
+        assert run("projects", *there).stdout.startswith(f"{world.project_id}\tSample: nuclei\t")
+        done = run("export", "sample", "--format", "coco", "-o", str(tmp_path / "a.zip"), "--json", *there)
+        assert done.returncode == 0, done.stderr
+        job = json.loads(done.stdout)["id"]
+        assert run("watch", job[:8], *there).stderr.endswith(f"completed: {json.loads(done.stdout)['fileName']}\n")
+        quiet = run("watch", job[:8], "--quiet", *there)
+        assert (quiet.returncode, quiet.stdout + quiet.stderr) == (0, "")
+        again = run("download", job[:8], "--extract", str(tmp_path / "a"), "--quiet", *there)
+        assert (again.returncode, again.stdout, again.stderr) == (0, f"{tmp_path / 'a'}\n", "")
+        unknown = run("export", "nothing", *there)
+        assert (unknown.returncode, world.project_id in unknown.stderr) == (2, True)
+
+
 def test_ctrl_c_in_export_cancels_the_job_on_the_server(slow_world: World, tmp_path: Path) -> None:
     world, data = slow_world, slow_world.settings.data
     with serving(world) as daemon:
@@ -97,3 +114,17 @@ def test_ctrl_c_in_export_cancels_the_job_on_the_server(slow_world: World, tmp_p
                 return
             assert daemon.status(job)["status"] == "completed", errors
     pytest.fail("no export of three was slow enough to be cancelled")
+
+
+def test_systemd_is_told_when_it_answers_and_how_long_it_may_take_to_stop(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with serving(world) as daemon:
+            assert manager.recv(100) == b"READY=1"
+            assert daemon.http.get("/readyz").status_code == 200
+            assert daemon.stop(signal.SIGTERM) == 0
+            assert manager.recv(100) == b"STOPPING=1\nEXTEND_TIMEOUT_USEC=65000000"

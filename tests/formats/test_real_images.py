@@ -1,27 +1,32 @@
-"""Real outlines through COCO and YOLO, read back with outside readers."""
+"""Real outlines through COCO, YOLO and overlays, read back with outside readers."""
 
 import contextlib
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import orjson
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from pycocotools import mask as reader
 from pycocotools.coco import COCO
 
 from exportd.core.dataset import Image, MemoryDataset, Points, Polygon, Project
-from exportd.core.options import ExportOptions
+from exportd.core.options import ExportOptions, VisualizationOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats.coco import coco
 from exportd.formats.member import Member
+from exportd.formats.overlays import overlay_png
 from exportd.formats.rle import compressed, run_lengths
 from exportd.formats.yolo import yolo
 
 SOURCE = Path(__file__).resolve().parents[3] / "shared" / "data" / "nuclei" / "project.json"
 OPTIONS = ExportOptions(annotation_formats=("coco", "yolo"))
 Mask = NDArray[np.bool_]
+REACH = 6
+"""Pixels that an outline may reach beyond its polygon, at a sharp corner."""
 
 pytestmark = pytest.mark.skipif(not SOURCE.exists(), reason="the real images are not here")
 
@@ -102,3 +107,26 @@ def test_a_label_paints_the_same_pixels_as_the_object_with_its_holes(dataset: Me
                 # Vertices are on pixel centres here: the last decimal may decide about one.
                 assert (ours(ring, (), image) ^ expected).sum() <= 0.03 * expected.sum()
     assert holes == 15
+
+
+def test_overlays_leave_everything_but_the_objects_as_it_was_and_tint_these(dataset: MemoryDataset) -> None:
+    look, looked_at = VisualizationOptions(show_numbers=False), 0
+    paths = {row["id"]: SOURCE.parent / row["originalPath"] for row in orjson.loads(SOURCE.read_bytes())["images"]}
+    for image, annotation in list(dataset.annotated())[::8]:
+        with PillowImage.open(paths[image.id]) as source:
+            if source.mode not in ("L", "RGB", "RGBA") or not annotation.polygons:
+                continue
+            assert np.asarray(source.convert("RGBA"))[..., 3].min() == 255
+            before = np.asarray(source.convert("RGB")).astype(int)
+            body = b"".join(overlay_png(np.asarray(source), annotation, look, "spheroid", 1 << 20))
+        with PillowImage.open(io.BytesIO(body)) as drawn:
+            after = np.asarray(drawn).astype(int)
+        objects = np.any([painted(polygon, image) for polygon in annotation.polygons], axis=0).astype(np.uint8)
+        outline = np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8)
+        around = cv2.dilate(objects, outline).astype(bool)
+        assert (after[~around] == before[~around]).all(), image.original_name
+        inside = cv2.erode(objects, outline).astype(bool)
+        redder = (after - before)[inside] @ (2, -1, -1)
+        assert (redder > 0).mean() > 0.99, image.original_name
+        looked_at += 1
+    assert looked_at >= 5

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -24,6 +25,7 @@ from exportd.core.options import ExportOptions, StartRequest
 from exportd.core.states import Reason, State
 from exportd.errors import (
     DataDirectoryInUse,
+    DataDirectoryUnusable,
     ExportActive,
     ExportCancelled,
     ExportCompleted,
@@ -325,6 +327,78 @@ async def test_records_go_when_their_time_is_over(world: World) -> None:
         assert service._registry.all() == []
         assert world.files() == []
         assert read_audit(world.settings.data, job.id) == []
+
+
+async def test_a_sweep_takes_nothing_of_an_export_that_ends_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def late(artifacts: Artifacts, *args: Any) -> Any:
+        jobs.append(trio.from_thread.run(finished, service, world))
+        return sweep(artifacts, *args)
+
+    sweep = Artifacts.sweep
+    async with world.service() as service:
+        monkeypatch.setattr(Artifacts, "sweep", late)
+        await service._retention.round()
+        assert jobs
+        for job in jobs:
+            assert hashlib.sha256(content(service, job)).hexdigest() == job.sha256
+
+
+async def test_an_orphan_that_cannot_be_removed_keeps_the_service_from_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "planted")
+
+    orphan = world.settings.data / f"staging/{NOBODY}.scratch"
+    orphan.mkdir(parents=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", refuse)
+        async with world.service() as service:
+            assert (await finished(service, world, DOCS)).status == "completed"
+            await service._retention.round()
+            assert orphan.exists()
+    async with world.service():
+        assert not orphan.exists()
+
+
+async def test_a_start_that_has_no_room_for_its_journal_is_refused_in_words_after_making_some(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(journal: Journal, changes: object) -> None:
+        assert world.files() == []  # what the crash has left may be what fills the disk
+        raise InsufficientSpace("planted")
+
+    async with world.service():
+        pass
+    crashed = Job(NOBODY, world.project_id, "T", world.alice, FULL.options, datetime.now(UTC), State.PROCESSING)
+    with closing(Journal(world.settings.data)) as journal:
+        journal.commit([SaveJob(crashed)])
+    (world.settings.data / f"staging/{NOBODY}.zip").write_bytes(b"torn")
+    monkeypatch.setattr(Journal, "commit", refuse)
+    with pytest.raises(DataDirectoryUnusable, match="make room"):
+        async with world.service():
+            pass
+
+
+async def test_a_start_that_may_not_look_at_its_archives_is_refused_and_takes_none_for_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(artifacts: Artifacts, job_id: str) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    async with world.service() as service:
+        job = await finished(service, world, DOCS)
+    with monkeypatch.context() as patched:
+        patched.setattr(Artifacts, "size", refuse)
+        with pytest.raises(DataDirectoryUnusable, match="Permission denied"):
+            async with world.service():
+                pass
+    async with world.service() as service:
+        assert hashlib.sha256(content(service, service._registry.get(job.id))).hexdigest() == job.sha256
 
 
 async def test_a_second_service_on_the_same_directory_is_refused(world: World) -> None:

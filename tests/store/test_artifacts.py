@@ -1,14 +1,18 @@
 """Archives appear whole or not at all."""
 
+import ctypes
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from exportd.errors import DataDirectoryInUse, InsufficientSpace
 from exportd.settings import Reserve
-from exportd.store.artifacts import Artifacts, DataLock, Wanted
+from exportd.store import writeback
+from exportd.store.artifacts import WINDOW, Artifacts, DataLock, Wanted
 
 NO_RESERVE = Reserve(0, None)
 
@@ -44,6 +48,7 @@ def test_a_discarded_archive_leaves_nothing_under_either_name(tmp_path: Path, pu
         staged.publish()
     staged.unlink()
     staged.unlink()
+    staged.close()
     assert files(tmp_path) == []
 
 
@@ -55,6 +60,7 @@ def test_a_rewound_file_begins_anew(tmp_path: Path) -> None:
     assert (staged.flush(), staged.size) == (hashlib.sha256(b"2nd").hexdigest(), 3)
     assert (tmp_path / "staging/j.zip").read_bytes() == b"2nd"
     staged.unlink()
+    staged.close()
 
 
 def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
@@ -62,6 +68,7 @@ def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(InsufficientSpace):
         staged.write(b"x")
     staged.unlink()
+    staged.close()
 
 
 def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
@@ -86,6 +93,37 @@ def test_what_is_written_already_is_not_asked_for_again(tmp_path: Path, monkeypa
     staged.publish()
     staged.close()
     assert artifacts.room() == 5
+
+
+def test_a_sweep_goes_on_past_what_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EIO, "planted")
+
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    for name in ("a.scratch", "z.scratch"):
+        (tmp_path / "staging" / name).mkdir()
+    (tmp_path / "staging/m.zip").touch()
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    swept = artifacts.sweep(lambda: Wanted(()))
+    assert (swept.removed, sorted(swept.stuck)) == (["m.zip"], ["a.scratch", "z.scratch"])
+
+
+def test_an_error_of_writing_ahead_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of a page that it could not write once; the fsync at the end would know nothing of it."""
+
+    def fail(fd: int, offset: int, length: int, flags: int) -> int:
+        ctypes.set_errno(error)
+        return -1
+
+    monkeypatch.setattr(writeback, "_sync_file_range", fail)
+    staged = Artifacts(tmp_path, NO_RESERVE).stage("j")
+    error = errno.ENOSYS  # this kernel has no such call: the fsync does it all
+    staged.write(bytes(WINDOW))
+    error = errno.EIO
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        staged.write(bytes(WINDOW))
+    staged.unlink()
+    staged.close()
 
 
 def test_a_data_directory_serves_one_process(tmp_path: Path) -> None:

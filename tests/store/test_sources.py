@@ -1,6 +1,8 @@
 """Images are read from inside the uploads directory only, and a bad file is told from a good one."""
 
+import errno
 import os
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -196,3 +198,14 @@ def test_a_file_without_permission_is_told_as_that(root: Path, uploads: Uploads)
     draw(root / "a.png").chmod(0)
     with pytest.raises(UnreadableImage, match="may not read"):
         uploads.open("a.png")
+
+
+def test_a_service_without_descriptors_does_not_blame_the_image(root: Path, uploads: Uploads) -> None:
+    draw(root / "p/a.png")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            uploads.probe("p/a.png")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

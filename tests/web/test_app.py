@@ -7,8 +7,10 @@ import hashlib
 import io
 import re
 import socket
+import sqlite3
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -160,8 +162,13 @@ async def test_answers_are_as_described(tmp_path: Path) -> None:
             for value in values:
                 made = model.model_validate_json(orjson.dumps(value))
                 assert set(value) == set(made.model_dump(by_alias=True))
-        for path in ("/healthz", "/readyz", "/docs", "/metrics"):
+        for path in ("/healthz", "/docs"):
             assert (await client.get(path)).status_code == 200
+        ready = (await client.get("/readyz")).json()
+        assert ready == {"status": "ready", "checks": {"catalogue": "ok", "journal": "ok", "space": "ok"}}
+        metrics = await client.get("/metrics")
+        assert metrics.headers["content-type"].startswith("text/plain; version=")
+        assert 'exportd_jobs{status="completed"} 1.0' in metrics.text
         await w.service.drain(1)
         assert (await client.get("/readyz")).status_code == 503
 
@@ -331,3 +338,18 @@ async def test_draining_tells_when_to_come_back(tmp_path: Path) -> None:
         assert 500 < int(answer.headers["retry-after"]) <= 600, (
             "when the drain is over, whatever the machine does meanwhile"
         )
+
+
+async def test_what_cannot_work_is_not_ready_and_says_what_fails(tmp_path: Path) -> None:
+    async with world(tmp_path) as w, w.client() as client:
+        with closing(sqlite3.connect(w.settings.data / "catalogue.db")) as other:
+            other.execute("ALTER TABLE projects RENAME TO gone")
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+        assert answer.json() | {"error": ""} == {
+            "success": False,
+            "error": "",
+            "code": "NOT_READY",
+            "checks": {"catalogue": "failing", "journal": "ok", "space": "ok"},
+        }
+        assert (await client.get("/metrics")).status_code == 200, "counts are told even so"
