@@ -31,6 +31,8 @@ from exportd.settings import Settings, is_loopback
 from exportd.tokens import Tickets, load_secret
 from exportd.web import server
 from exportd.web.app import create_app
+from exportd.web.auth import Auth
+from exportd.web.socketio.engine import Engine, open_engine
 
 log = structlog.get_logger("exportd.daemon")
 
@@ -82,8 +84,13 @@ async def _serve(settings: Settings, user: str | None) -> int:
         # It listens to the very end: a signal that nobody takes would end the process as signals do.
         await listening.start(_listen, first, second)
         listening.start_soon(_give_up, settings, first, second, name="last resort")
-        async with open_service(settings) as service, trio.open_nursery() as nursery:
-            app = create_app(service, settings, load_secret(settings), tickets, partial(_login_user, service, user))
+        async with (
+            open_service(settings) as service,
+            open_engine(service, Auth(load_secret(settings), settings)) as engine,
+            trio.open_nursery() as nursery,
+        ):
+            login_user = partial(_login_user, service, user)
+            app = create_app(service, settings, load_secret(settings), tickets, login_user, engine)
             url = await nursery.start(serving.run, app, settings)
             # What is loaded by now stays: looking through it would stop everything for a tenth of a second at every full
             # collection.
@@ -98,7 +105,7 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 log.info("draining", seconds=settings.drain_timeout)
                 patience = settings.drain_timeout + settings.cleanup_timeout + STOP_SLACK
                 _notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={patience * 1e6:.0f}")
-                await _stop(service, serving, second, settings.drain_timeout)
+                await _stop(service, engine, serving, second, settings.drain_timeout)
         listening.cancel_scope.cancel(reason="stopped")
     log.info("stopped", exports_cancelled=service.cut, requests_broken_off=serving.broken_off)
     return CUT if service.cut or serving.broken_off else ENDED
@@ -136,7 +143,7 @@ class _Serving:
             self.served.set()
 
 
-async def _stop(service: Service, serving: _Serving, second: trio.Event, patience: float) -> None:
+async def _stop(service: Service, engine: Engine, serving: _Serving, second: trio.Event, patience: float) -> None:
     """Drains within `patience` seconds, or until the second signal; whatever still holds on is cut then."""
     async with trio.open_nursery() as nursery:
 
@@ -148,9 +155,11 @@ async def _stop(service: Service, serving: _Serving, second: trio.Event, patienc
         nursery.start_soon(hurry, name="second signal")
         with trio.move_on_after(patience):
             await service.drain(patience)
+            engine.drain()
             serving.stopping.set()
             await serving.served.wait()
         nursery.cancel_scope.cancel(reason="drained")
+    engine.drain()
     serving.stopping.set()
     with trio.move_on_after(FAREWELL):
         await serving.served.wait()

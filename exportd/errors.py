@@ -132,6 +132,12 @@ class QueueFull(_Limit):
     code = "QUEUE_FULL"
 
 
+class TooManySessions(_Limit):
+    """There is no place left for another Socket.IO session."""
+
+    code = "TOO_MANY_SESSIONS"
+
+
 class ShuttingDown(_Limit):
     """The daemon drains and takes no new jobs."""
 
@@ -223,6 +229,16 @@ class SourceError(ExportdError):
     """The project's source has nothing that can be exported, or went away while it was read."""
 
     code = "SOURCE_ERROR"
+
+
+class SourceUnavailable(SourceError):
+    """The database of the projects does not answer now; `retry_after` is in seconds."""
+
+    code = "SOURCE_UNAVAILABLE"
+
+    def __init__(self, retry_after: int = 5) -> None:
+        super().__init__("The database of the projects does not answer now; try again in a moment.")
+        self.retry_after = retry_after
 
 
 class SourceChanged(SourceError):

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import PIL.Image
 import pytest
+from postgres import Platform, Server, running_server
 
 from exportd.core.users import User
 from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import import_project, sample_project
+
+hypothesis.settings.register_profile("exportd", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("exportd")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class World:
     project_id: str
     alice: User
     bob: User
+    platform: Platform | None = None
+    """Where its rows stand, if not in the data directory."""
 
     @asynccontextmanager
     async def service(self, **changes: Any) -> AsyncIterator[Service]:
@@ -43,8 +50,8 @@ class World:
         )
 
     def share(self, email: str, status: ShareStatus) -> None:
-        with EmbeddedCatalogue(self.settings.data) as embedded:
-            embedded.share(self.project_id, email, status)
+        with self.platform or EmbeddedCatalogue(self.settings.data) as catalogue:
+            catalogue.share(self.project_id, email, status)
 
 
 def open_files() -> list[str]:
@@ -134,3 +141,36 @@ def tiniest_world(tmp_path: Path) -> World:
 def world_of(tmp_path: Path) -> Callable[[int], World]:
     """Worlds with a project of so many images."""
     return lambda images: make_world(tmp_path / f"data{images}", images)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """One server for all tests; a test that stops it starts it again."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture
+def platform(postgres: Server) -> Iterator[Platform]:
+    """An empty database of the platform."""
+    with postgres.platform() as platform:
+        yield platform
+
+
+@pytest.fixture
+def role(platform: Platform) -> Iterator[str]:
+    """The role that the README makes in the platform's database."""
+    with platform.role() as role:
+        yield role
+
+
+@pytest.fixture
+def beside(platform: Platform) -> Callable[[World], World]:
+    """Moves a world's rows to the platform's database, and has exportd read them there."""
+
+    def move(world: World) -> World:
+        platform.fill(world.settings.data)
+        settings = world.settings.model_copy(update={"database_url": platform.url})
+        return replace(world, settings=settings, platform=platform)
+
+    return move

@@ -1,104 +1,102 @@
-"""`exportd serve` as a process, over a world's data directory."""
+"""Service, sessions, app and server, as the daemon puts them together, within a test."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import orjson
+import trio
 from conftest import World
-from raw import ask
+from trio_websocket import ConnectionClosed, WebSocketConnection, open_websocket_url
 
-FULL = {
-    "includeOriginalImages": True,
-    "annotationFormats": ["coco", "yolo", "json"],
-    "includeDocumentation": True,
-}
-PATIENCE = 60
-"""Seconds after which a process is taken to hang."""
-
-EXPORTD = (sys.executable, "-m", "exportd")
+from exportd.core.users import User
+from exportd.jobs.service import Service, open_service
+from exportd.tokens import Tickets, load_secret, make_token
+from exportd.web.app import create_app
+from exportd.web.auth import Auth
+from exportd.web.server import serve
+from exportd.web.socketio.engine import Engine, open_engine
 
 
-class Daemon:
-    """A daemon that serves."""
+@dataclass(frozen=True)
+class Served:
+    """A world at an address."""
 
-    def __init__(self, world: World, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        self.world, self.process, self.url, self.log = world, process, url, log
-        self.base = f"/api/projects/{world.project_id}/export"
-        data = str(world.settings.data)
-        self.token = run("token", "--user", "alice@example.org", "--data", data).stdout.strip()
-        headers = {"Authorization": f"Bearer {self.token}"}
-        self.http = httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=PATIENCE)
+    world: World
+    service: Service
+    engine: Engine
+    url: str
+    stopping: trio.Event
+    served: trio.Event
 
-    def start(self, options: dict[str, Any] = FULL) -> str:
-        answer = self.http.post(self.base, json={"options": options})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["jobId"])
+    def cookie(self, user: User) -> dict[str, str]:
+        token = make_token(load_secret(self.world.settings), self.world.settings, user, 60)
+        return {"Cookie": f"access_token={token}"}
 
-    def status(self, job: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(f"{self.base}/{job}/status").json()
-        return found
+    def client(self, user: User | None) -> httpx.AsyncClient:
+        headers = {} if user is None else self.cookie(user)
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=10, trust_env=False)
 
-    def wait_ended(self, job: str) -> dict[str, Any]:
-        return self.wait(job, "completed", "failed", "cancelled")
-
-    def wait(self, job: str, *states: str) -> dict[str, Any]:
-        end = time.monotonic() + PATIENCE
-        while (found := self.status(job))["status"] not in states:
-            assert time.monotonic() < end
-        return found
-
-    def download(self, job: str) -> socket.socket:
-        """A download of which nothing is read yet."""
-        host, _, port = self.url.removeprefix("http://").partition(":")
-        return ask((host, int(port)), self.token, f"{self.base}/{job}/download")
-
-    def stop(self, sig: signal.Signals) -> int:
-        self.process.send_signal(sig)
-        return self.process.wait(PATIENCE)
+    @asynccontextmanager
+    async def socket(self, path: str, user: User | None = None, **headers: str) -> AsyncIterator[WebSocketConnection]:
+        given = headers if user is None else self.cookie(user) | headers
+        extra = [(name.encode(), value.encode()) for name, value in given.items()]
+        async with open_websocket_url(f"ws{self.url.removeprefix('http')}{path}", extra_headers=extra) as ws:
+            try:
+                yield ws
+            finally:
+                await ws._stream.aclose()  # trio-websocket leaves it open when the server has closed
 
 
-def environment(**settings: str) -> dict[str, str]:
-    """This process's, with these settings and no others."""
-    given = {"EXPORTD_MAX_ACTIVE_JOBS_PER_USER": "3"} | {f"EXPORTD_{k.upper()}": v for k, v in settings.items()}
-    return {k: v for k, v in os.environ.items() if not k.startswith("EXPORTD_")} | given
+@asynccontextmanager
+async def serving(world: World, **changes: Any) -> AsyncIterator[Served]:
+    settings = world.settings.model_copy(update=changes)
+    stopping, cut, served = trio.Event(), trio.Event(), trio.Event()
+
+    async def nobody() -> User | None:
+        return None
+
+    async with (
+        open_service(settings) as service,
+        open_engine(service, Auth(load_secret(settings), settings)) as engine,
+        trio.open_nursery() as nursery,
+    ):
+        app = create_app(service, settings, load_secret(settings), Tickets(), nobody, engine)
+
+        async def run(task_status: trio.TaskStatus[str]) -> None:
+            await serve(app, host="127.0.0.1", port=0, stopping=stopping, cut=cut, task_status=task_status)
+            served.set()
+
+        url = await nursery.start(run)
+        yield Served(world, service, engine, url, stopping, served)
+        stopping.set()
+        cut.set()
 
 
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    """A command, to its end."""
-    command = [*EXPORTD, *args]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+async def heard(ws: WebSocketConnection) -> str:
+    """The next text of the server."""
+    with trio.fail_after(10):
+        text = await ws.get_message()
+    assert isinstance(text, str)
+    return text
 
 
-@contextmanager
-def serving(world: World, program: Sequence[str] = EXPORTD, **settings: str) -> Iterator[Daemon]:
-    """A daemon that is ready; killed when the block is left, if it has not ended."""
-    data = world.settings.data
-    (data / "daemon.json").unlink(missing_ok=True)
-    log = data.parent / "serve.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [*program, "serve", "--data", str(data), "--port", "0"], env=environment(**settings), stdout=out, stderr=out
-        )
-    try:
-        end = time.monotonic() + PATIENCE
-        while not (data / "daemon.json").exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end
-        daemon = Daemon(world, process, json.loads((data / "daemon.json").read_text())["url"], log)
-        with daemon.http:
-            yield daemon
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+async def close_code(ws: WebSocketConnection) -> int:
+    """How the server closes it, whatever it says before."""
+    with trio.fail_after(10):
+        while True:
+            try:
+                await ws.get_message()
+            except ConnectionClosed as closed:
+                return int(closed.reason.code) if closed.reason else 0
+
+
+def opened(text: str) -> dict[str, Any]:
+    """The data of an open packet."""
+    assert text.startswith("0{"), text
+    data: dict[str, Any] = orjson.loads(text[1:])
+    return data

@@ -14,7 +14,7 @@ from exportd.core.states import TRANSITIONS, State
 
 REFERENCE = "ab" * 32
 WHOLE = ((None, "pending"), ("pending", "processing"), ("processing", "completed"))
-DONE = Seen("completed", None, False, REFERENCE, False, REFERENCE, WHOLE, 0, 100)
+DONE = Seen("completed", None, False, REFERENCE, False, REFERENCE, WHOLE, progress=100)
 EXPIRED = replace(DONE, expired=True, download="EXPORT_EXPIRED")
 CANCELLED = Seen("cancelled", None, False, None, False, "EXPORT_CANCELLED", (*WHOLE[:2], ("processing", "cancelled")))
 INTERRUPTED = Seen("failed", "INTERRUPTED", True, None, False, "EXPORT_FAILED", (*WHOLE[:1], ("pending", "failed")))

@@ -56,6 +56,8 @@ NEXT = {
     "QUEUE_FULL": "",
     "SHUTTING_DOWN": "",
     "SOURCE_ERROR": "`exportd doctor` tells which images are missing or unreadable.",
+    "SOURCE_UNAVAILABLE": "`exportd doctor`, where the daemon runs, tells whether its database answers.",
+    "TOO_MANY_SESSIONS": "",
     "TOO_MANY_ACTIVE_EXPORTS": "`exportd jobs` lists them, `exportd cancel JOB` ends one.",
     "UNAUTHORIZED": "Put a new token into EXPORTD_TOKEN: `exportd token --user EMAIL` prints one where the daemon runs.",
     "UNREACHABLE": "",

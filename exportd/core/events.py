@@ -54,6 +54,15 @@ class Frame:
     payload: bytes = field(repr=False)
     """The JSON text, made once for all readers."""
 
+    @property
+    def data(self) -> bytes:
+        """The JSON text of the data alone: the last value of the payload, after a name and a number that cannot look
+        like its key."""
+        return self.payload[self.payload.index(_DATA) + len(_DATA) : -1]
+
+
+_DATA = b'"data":'
+
 
 def frame(message: Message, job: Job, seq: int, order: int) -> Frame:
     """The frame of an event of `job`."""

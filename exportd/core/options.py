@@ -7,10 +7,10 @@ a row for each that can be produced.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 from exportd.errors import InvalidRequest, Problem
@@ -24,6 +24,19 @@ Colour = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$", exa
 
 MAX_SELECTED = 100_000
 """Images that one request may name; the limit of the body comes first."""
+
+
+def _enabled(value: object) -> object:
+    return bool(value.get("enabled")) if isinstance(value, dict) else value
+
+
+def _given(value: object) -> object:
+    return isinstance(value, dict) or value
+
+
+# Existing clients send an object of details. Only kymographs are switched off in it; line metrics are wanted by being there.
+Kymographs = Annotated[bool, BeforeValidator(_enabled, json_schema_input_type=bool | dict[str, Any])]
+LineMetrics = Annotated[bool, BeforeValidator(_given, json_schema_input_type=bool | dict[str, Any])]
 
 
 class Wire(BaseModel):
@@ -63,8 +76,8 @@ class ExportOptions(Wire):
     include_documentation: bool = False
     selected_image_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SELECTED)] | None = None
     pixel_to_micrometer_scale: Annotated[float, Field(ge=0.001, le=1000, description="µm per pixel.")] | None = None
-    mt_metrics: Annotated[bool, Field(description="Accepted from existing clients.")] = False
-    mt_kymographs: Annotated[bool, Field(description="Accepted from existing clients.")] = False
+    mt_metrics: Annotated[LineMetrics, Field(description="Accepted from existing clients, as an object too.")] = False
+    mt_kymographs: Annotated[Kymographs, Field(description="Accepted from existing clients, as an object too.")] = False
 
     @model_validator(mode="after")
     def _something_is_chosen(self) -> ExportOptions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 NAME_BYTES = 255
 """The most bytes of UTF-8 that a name may have on common file systems."""
@@ -32,7 +32,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are removed: control, formatting (bidi, zero width), lone surrogates, line separators."""
 
 
-def archive_names(originals: Sequence[str]) -> list[str]:
+def archive_names(originals: Iterable[str]) -> list[str]:
     """A name for each image: safe, of at most 255 bytes, and unique by its stem whatever the case.
 
     The first of several keeps the name, the others get a number: `a.png`, `a (2).png`, `a (3).tif`. Folders are dropped.

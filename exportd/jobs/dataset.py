@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from typing import TypeVar
 
 from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Repair, Skipped
 from exportd.core.options import ExportOptions
@@ -17,8 +17,7 @@ from exportd.store.catalogue import Catalogue, ImageRow, SegmentationRow
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
-BATCH = 200
-"""Images whose polygons are read from the catalogue at a time; bounds memory."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +78,14 @@ class ProjectDataset:
 
     def read(self, file: AnnotationFile) -> Iterator[Image]:
         """Parses the polygons of all images into the file, which has to stay open as long as they are walked; each image
-        as it is done."""
-        images = iter(self.images)
-        while batch := list(islice(images, BATCH)):
-            rows = self._catalogue.segmentations([image.id for image in batch])
-            for image in batch:
-                annotation = self._parsed(image, rows.pop(image.id, None))
-                if annotation.warnings:
-                    self._warned[image.id] = annotation.warnings
-                file.append(annotation, self._check)
-                yield image
+        as it is done. The catalogue is not asked any more when this has come to its end."""
+        rows = self._catalogue.each_segmentation([image.id for image in self.images])
+        for image, row in zip(self.images, rows, strict=True):
+            annotation = self._parsed(image, row)
+            if annotation.warnings:
+                self._warned[image.id] = annotation.warnings
+            file.append(annotation, self._check)
+            yield image
         self._annotations = file
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
@@ -122,13 +119,14 @@ def survey(
 ) -> ProjectDataset:
     """Looks at every image that is asked for and gives those that can be exported. Blocking; `check` is called per image.
 
+    The catalogue should be a snapshot: it is asked again for the polygons.
     `unusable` names images that failed in an earlier attempt, each with its reason. Raises `SourceError` when nothing is
     left.
     """
     project = catalogue.project(project_id)
     if project is None:
         raise SourceError("The project no longer exists.")
-    rows = catalogue.images(project_id, options.selected_image_ids)
+    rows = catalogue.images(project_id, options.selected_image_ids, check)
     if not rows:
         raise SourceError("The project has no images; add some and export again.")
     usable: list[_Usable] = []
@@ -151,7 +149,7 @@ def survey(
         raise SourceError(
             f"None of the {len(rows)} images can be exported; the first, {skipped[0].original_name}: {skipped[0].reason}"
         )
-    images = _images(usable)
+    images = _images(usable, check)
     newest = max((t for row in rows for t in (row.updated_at, row.created_at) if t is not None), default=None)
     return ProjectDataset(
         project,
@@ -179,25 +177,33 @@ def _look(uploads: Uploads, row: ImageRow, options: ExportOptions) -> tuple[_Usa
     return _Usable(row, width, height, probe.size, probe.media_type or row.media_type), probe.warning
 
 
-def _images(usable: Sequence[_Usable]) -> tuple[Image, ...]:
-    names = archive_names([found.row.name for found in usable])
-    return tuple(
-        Image(
-            id=found.row.id,
-            name=name,
-            original_name=found.row.name,
-            width=found.width,
-            height=found.height,
-            media_type=found.media_type,
-            size=found.size,
-            display_order=found.row.display_order,
-            parent_video_id=found.row.parent_video_id,
-            frame_index=found.row.frame_index,
-            created_at=found.row.created_at,
-            updated_at=found.row.updated_at,
-        )
-        for found, name in zip(usable, names, strict=True)
+def _images(usable: Sequence[_Usable], check: Callable[[], None]) -> tuple[Image, ...]:
+    names = archive_names(_looking((found.row.name for found in usable), check))
+    return tuple(_image(found, name) for found, name in _looking(zip(usable, names, strict=True), check))
+
+
+def _image(found: _Usable, name: str) -> Image:
+    return Image(
+        id=found.row.id,
+        name=name,
+        original_name=found.row.name,
+        width=found.width,
+        height=found.height,
+        media_type=found.media_type,
+        size=found.size,
+        display_order=found.row.display_order,
+        parent_video_id=found.row.parent_video_id,
+        frame_index=found.row.frame_index,
+        created_at=found.row.created_at,
+        updated_at=found.row.updated_at,
     )
+
+
+def _looking(values: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
+    """With a look before each: what is quick for one image is not for a hundred thousand."""
+    for value in values:
+        check()
+        yield value
 
 
 def sizes(images: Collection[Image]) -> int:

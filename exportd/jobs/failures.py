@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from exportd.core.states import Reason
-from exportd.errors import InsufficientSpace, SourceError
+from exportd.errors import InsufficientSpace, SourceError, SourceUnavailable
 from exportd.jobs.runner import leaves
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -46,7 +46,8 @@ def diagnose(error: BaseException) -> Failure:
             )
     for cause in causes:
         if isinstance(cause, SourceError):
-            return Failure(Reason.SOURCE_ERROR, "SOURCE_ERROR", str(cause), retryable=False)
+            away = isinstance(cause, SourceUnavailable)
+            return Failure(Reason.SOURCE_ERROR, "SOURCE_ERROR", str(cause), retryable=away)
     return Failure(
         Reason.INTERNAL_ERROR,
         "UNKNOWN",

@@ -4,7 +4,7 @@ event, or between a cancel and the silence after it."""
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import trio
@@ -41,6 +41,8 @@ class Feed:
         self._over = False
         self._jobs: set[str] | None = None
         self._projects: set[str] = set()
+        self.on_news: Callable[[], None] | None = None
+        """Called when there is something to take: for readers that wait for other things, too."""
 
     async def receive(self) -> Frame:
         """The next frame. Raises `FeedOverrun`, and `trio.EndOfChannel` at the end of the service.
@@ -51,15 +53,20 @@ class Feed:
         while True:
             if len(self._outbox):
                 await self._hub.wait_turn()  # what is taken before could neither be merged nor taken back meanwhile
-            if self._outbox.overrun:
-                raise FeedOverrun
-            if (frame := self._outbox.take()) is not None:
+            if (frame := self.take_nowait()) is not None:
                 return frame
+            self._wake = trio.Event()
+            await self._wake.wait()
+
+    def take_nowait(self) -> Frame | None:
+        """The next frame, None when none waits. Raises as `receive`."""
+        if self._outbox.overrun:
+            raise FeedOverrun
+        if (frame := self._outbox.take()) is None:
             self._told.set()
             if self._over:
                 raise trio.EndOfChannel
-            self._wake = trio.Event()
-            await self._wake.wait()
+        return frame
 
     async def wait_told(self) -> None:
         """Until everything was received that waits now, and who received it has come back for more."""
@@ -90,24 +97,26 @@ class Feed:
 
     def _replay(self, frames: Iterator[Frame]) -> None:
         self._outbox.replay(frames)
-        self._rouse()
+        self._tell_news()
 
     def _offer(self, frame: Frame) -> None:
         if self._jobs is None or frame.job_id in self._jobs or frame.project_id in self._projects:
             self._outbox.put(frame)
-            self._rouse()
+            self._tell_news()
 
-    def _rouse(self) -> None:
+    def _tell_news(self) -> None:
         if self._told.is_set():
             self._told = trio.Event()
         self._wake.set()
+        if self.on_news is not None:
+            self.on_news()
 
     def _purge(self, job_id: str) -> None:
         self._outbox.purge(job_id)
 
     def _end(self) -> None:
         self._over = True
-        self._wake.set()
+        self._tell_news()
 
 
 class Hub:

@@ -74,7 +74,7 @@ class Runner:
         self._look = pace.look
 
     async def produce(self, job: Job, staged: Staged, reporter: Reporter) -> Produced:
-        """Writes and flushes the archive.
+        """Writes and flushes the archive: the project as it was when the attempt that made it began.
 
         Raises `SourceError` when nothing can be exported, `InsufficientSpace`, and OSError of the staging file. An image
         that becomes unreadable meanwhile costs a new beginning without it, so that all formats agree. A cancel stops
@@ -97,7 +97,7 @@ class Runner:
 
 
 class _Attempt:
-    """One pass over the project as it is found now."""
+    """One pass over the project as it is found now: rows and polygons are those of one moment."""
 
     def __init__(
         self,
@@ -118,9 +118,13 @@ class _Attempt:
 
     async def run(self, unusable: dict[str, str]) -> Produced:
         self._reporter.phase("preparing", "Looking at the images")
+        with await self._thread(self._catalogue.snapshot) as snapshot:
+            return await self._export(snapshot, unusable)
+
+    async def _export(self, snapshot: Catalogue, unusable: dict[str, str]) -> Produced:
         dataset = await self._thread(
             survey,
-            self._catalogue,
+            snapshot,
             self._uploads,
             self._job.project_id,
             self._job.options,
@@ -133,7 +137,7 @@ class _Attempt:
         self._reporter.plan(self._plan(dataset, lanes))
         self._reporter.phase("processing", "Writing the archive")
         self._reporter.count(0, 0, None)
-        await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, lanes, reading))
+        await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, snapshot, lanes, reading))
         for work in self._papers(dataset):
             await self._pipeline.run([(papers, Lane("documentation", work))])
         self._reporter.finish(papers)
@@ -143,16 +147,17 @@ class _Attempt:
         await self._thread(self._staged.clear_scratch)
         return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
 
-    async def _read(self, dataset: ProjectDataset, lanes: list[Lane], index: int) -> None:
-        """Reads the polygons while originals are copied already; all else that needs them waits."""
-        if not (self._job.options.include_documentation or any(lane.waits for lane in lanes)):
-            return
+    async def _read(self, dataset: ProjectDataset, snapshot: Catalogue, lanes: list[Lane], index: int) -> None:
+        """Reads the polygons while originals are copied already; all else that needs them waits. Then the snapshot has
+        served: a database keeps for it what others delete."""
+        if self._job.options.include_documentation or any(lane.waits for lane in lanes):
 
-        async def count(batch: Batch) -> None:
-            self._count(index, batch)
+            async def count(batch: Batch) -> None:
+                self._count(index, batch)
 
-        file = AnnotationFile(await self._thread(self._staged.temporary))
-        await self._pipeline.each_batch((Tick(image.name) for image in dataset.read(file)), count)
+            file = AnnotationFile(await self._thread(self._staged.temporary))
+            await self._pipeline.each_batch((Tick(image.name) for image in dataset.read(file)), count)
+        snapshot.close()
 
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)

@@ -55,9 +55,10 @@ from exportd.jobs.supervisor import Supervisor, open_supervisor
 from exportd.jobs.telemetry import Statistics, Telemetry
 from exportd.settings import Settings
 from exportd.store.artifacts import Artifacts, DataLock
-from exportd.store.catalogue import Catalogue, Totals, open_catalogue
+from exportd.store.catalogue import Catalogue, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
+from exportd.store.totals import Totals
 
 T = TypeVar("T")
 
@@ -243,6 +244,10 @@ class Service:
         """The caller's jobs over all projects that they still have access to, newest first."""
         may_see = {p.id for p in await trio.to_thread.run_sync(self.catalogue.projects, user)}
         return [self._wire(job) for job in self._registry.of_user(user.id, LISTED) if job.project_id in may_see]
+
+    async def sees(self, user: User, project_id: str) -> bool:
+        """Whether there is such a project and the user has access to it."""
+        return await self._access(user, project_id) is not None
 
     def watch(self, user: User) -> AbstractContextManager[Feed]:
         """The events of the user's jobs."""
@@ -438,7 +443,8 @@ async def open_service(
     Raises `DataDirectoryInUse`, `DataDirectoryUnusable`, `SettingsError`.
     """
     with DataLock(settings.data):
-        catalogue = open_catalogue(settings.database_url, settings.data)
+        listen = trio.from_thread.check_cancelled
+        catalogue = await trio.to_thread.run_sync(open_catalogue, settings.database_url, settings.data, listen)
         journal = Journal(settings.data)
         try:
             telemetry = Telemetry()

@@ -1,16 +1,18 @@
 """The catalogue: whose projects there are, their images and polygons (SPEC §6). Read-only, blocking, thread-safe.
 
 The same statements run on the embedded SQLite file and on the platform's PostgreSQL; only the columns that the contract
-names are touched. Whatever goes wrong in the database while it is asked becomes a `SourceError`.
+names are touched. Whatever goes wrong in the database while it is asked becomes a `SourceError`; `SourceUnavailable`
+when it may be over soon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,18 +20,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from exportd.core.dataset import Project
 from exportd.core.job import wire_time
 from exportd.core.users import Access, User
-from exportd.errors import SettingsError, SourceError
-from exportd.store.engines import FILE_NAME, create_embedded, engine_of, sqlite_engine
-from exportd.store.tables import Moment, Text, images, project_shares, projects, segmentations, users
+from exportd.errors import SettingsError
+from exportd.store.engines import FILE_NAME, Engines, create_embedded, engines_of, sqlite_engines
+from exportd.store.queries import IS_IMAGE, batches, images_of
+from exportd.store.reading import Lookups, Reader, Snapshot
+from exportd.store.tables import Moment, Text, images, octet_length, project_shares, projects, segmentations, users
+from exportd.store.totals import Totals, totals
 
-BATCH = 500
-"""Ids in one statement: far below what any database takes, and enough that the number of statements does not matter."""
-
-SAMPLE = 5000
-"""Segmentations that are read for an estimate. More than that are extrapolated: reading gigabytes of polygons to tell
-how many there are would take longer than a caller waits."""
-
-T = TypeVar("T")
+PORTION = 8 << 20
+"""Bytes of polygons that are in memory at a time, as text; an image with more is one portion."""
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -87,17 +86,6 @@ class SegmentationRow(NamedTuple):
     image_height: int | None
 
 
-class Totals(NamedTuple):
-    """What an export of these images has to read."""
-
-    images: int
-    annotations: int
-    """Polygons, polylines and holes; see `Catalogue.totals`."""
-    image_bytes: int
-    pixels: int
-    polygon_bytes: int
-
-
 # --- queries ------------------------------------------------------------------------------------------------------
 
 _OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -117,8 +105,19 @@ _IMAGE_COLUMNS = (
     images.c.updatedAt,
 )
 
-# A video container is no image: its frames are, each with a row of its own.
-_IS_IMAGE = sa.or_(images.c.isVideoContainer.is_(None), images.c.isVideoContainer.is_(sa.false()))
+_ROUGHLY = (
+    sa.nulls_last(images.c.displayOrder),
+    sa.nulls_last(images.c.createdAt),
+    sa.func.coalesce(images.c.parentVideoId, "", type_=Text),
+    sa.nulls_last(images.c.frameIndex),
+    images.c.name,
+    images.c.id,
+)
+"""The order of the archive but for what a collation, or a time in an odd form, puts elsewhere. Python puts that right;
+to sort 100,000 images from scratch would stop every other thread for 0.4 s."""
+
+
+def _nothing() -> None: ...
 
 
 class Catalogue:
@@ -127,12 +126,21 @@ class Catalogue:
     Video containers are never images of an export; one that is selected stands for its frames.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, engines: Engines, reader: Reader | None = None) -> None:
+        self._engines = engines
+        self._reader: Reader = reader or Lookups(engines.lookups)
+
+    def snapshot(self) -> Catalogue:
+        """The catalogue of this moment: what is changed from now on does not show in it.
+
+        It has a connection of its own, so it may be asked from one thread at a time; close it soon, as a database keeps
+        for it what others delete. Closing it waits for nothing.
+        """
+        return Catalogue(self._engines, Snapshot(self._engines.snapshots))
 
     def close(self) -> None:
         """Closes all connections; again is fine."""
-        self._engine.dispose()
+        self._reader.close()
 
     def __enter__(self) -> Catalogue:
         return self
@@ -144,22 +152,22 @@ class Catalogue:
 
     def ping(self) -> None:
         """Returns when the database answers."""
-        self._rows(sa.select(projects.c.id).limit(1))
+        self._reader.rows(sa.select(projects.c.id).limit(1))
 
     def access(self, user: User, project_id: str) -> Access | None:
         """How the user has access: as the owner, or by an accepted share with the user's id, or, where the share has no
         id yet, with the user's e-mail address in any case."""
-        owner = self._rows(sa.select(projects.c.userId).where(projects.c.id == project_id))
+        owner = self._reader.rows(sa.select(projects.c.userId).where(projects.c.id == project_id))
         if not owner:
             return None
         if owner[0][0] == user.id:
             return Access.OWNER
         shared = sa.select(project_shares.c.projectId).where(project_shares.c.projectId == project_id, _shared(user))
-        return Access.SHARED if self._rows(shared.limit(1)) else None
+        return Access.SHARED if self._reader.rows(shared.limit(1)) else None
 
     def project(self, project_id: str) -> Project | None:
         """The project; its times are the first and the last of its images."""
-        rows = self._rows(
+        rows = self._reader.rows(
             sa.select(
                 projects.c.id,
                 projects.c.title,
@@ -175,15 +183,17 @@ class Catalogue:
 
     def projects(self, user: User) -> list[ProjectSummary]:
         """What the user may export, the newest change first."""
-        shared = sa.exists().where(project_shares.c.projectId == projects.c.id, _shared(user))
-        rows = self._rows(
+        # Not `exists(*)`: that would need the right to read every column.
+        share = sa.select(project_shares.c.projectId).where(project_shares.c.projectId == projects.c.id, _shared(user))
+        shared = sa.exists(share)
+        rows = self._reader.rows(
             sa.select(
                 projects.c.id,
                 projects.c.title,
                 projects.c.type,
                 projects.c.userId,
                 users.c.email,
-                _of_images(sa.func.count(), _IS_IMAGE),
+                _of_images(sa.func.count(), IS_IMAGE),
                 _of_images(_newest()),
             )
             .select_from(projects.outerjoin(users, users.c.id == projects.c.userId))
@@ -202,11 +212,11 @@ class Catalogue:
     def titles(self) -> list[tuple[str, str]]:
         """Id and title of every project, whoever's it is, by title: for the operator."""
         statement = sa.select(projects.c.id, projects.c.title).order_by(projects.c.title, projects.c.id)
-        return [(project, title) for project, title in self._rows(statement)]
+        return [(project, title) for project, title in self._reader.rows(statement)]
 
     def users(self) -> list[User]:
         """All users, by e-mail address."""
-        return [User(*row) for row in self._rows(sa.select(users.c.id, users.c.email).order_by(users.c.email))]
+        return [User(*row) for row in self._reader.rows(sa.select(users.c.id, users.c.email).order_by(users.c.email))]
 
     def user(self, *, id: str | None = None, email: str | None = None) -> User | None:  # noqa: A002
         """The user with this id, this e-mail address (in any case), or both."""
@@ -217,31 +227,44 @@ class Catalogue:
             wanted.append(_same_text(users.c.email, email))
         if not wanted:
             raise TypeError("give an id or an e-mail address")
-        rows = self._rows(sa.select(users.c.id, users.c.email).where(*wanted).order_by(users.c.id).limit(1))
+        rows = self._reader.rows(sa.select(users.c.id, users.c.email).where(*wanted).order_by(users.c.id).limit(1))
         return User(*rows[0]) if rows else None
 
-    def images(self, project_id: str, selected: Sequence[str] | None) -> list[ImageRow]:
-        """The project's images in the order of the archive; those of `selected` that it has, when given.
+    def images(
+        self, project_id: str, selected: Sequence[str] | None, check: Callable[[], None] = _nothing
+    ) -> list[ImageRow]:
+        """The project's images in the order of the archive; those of `selected` that it has, when given. `check` is
+        called again and again, and may raise.
 
         By display order (those without one last), creation, video and frame, name, id: a total order that no collation
         of a database decides.
         """
-        rows = {row.id: row for row in map(ImageRow._make, self._of_project(project_id, selected, _IMAGE_COLUMNS))}
-        return sorted(rows.values(), key=_archive_order)
+        rows: dict[str, ImageRow] = {}
+        with closing(images_of(self._reader, project_id, selected, _IMAGE_COLUMNS, _ROUGHLY)) as found:
+            for columns in found:
+                check()
+                row = ImageRow._make(columns)
+                rows[row.id] = row
+
+        def place(row: ImageRow) -> tuple[object, ...]:
+            check()
+            return _archive_order(row)
+
+        return sorted(rows.values(), key=place)
 
     def unknown_images(self, project_id: str, ids: Sequence[str]) -> list[int]:
         """The places in `ids` of those that are not in the project."""
         known: set[str] = set()
-        for batch in _batches(i for i in dict.fromkeys(ids) if "\0" not in i):  # PostgreSQL takes no NUL
+        for batch in batches(i for i in dict.fromkeys(ids) if "\0" not in i):  # PostgreSQL takes no NUL
             statement = sa.select(images.c.id, images.c.projectId).where(images.c.id.in_(batch))
-            known.update(image for image, project in self._rows(statement) if project == project_id)
+            known.update(image for image, project in self._reader.rows(statement) if project == project_id)
         return [place for place, image_id in enumerate(ids) if image_id not in known]
 
     def segmentations(self, image_ids: Sequence[str]) -> dict[str, SegmentationRow]:
         """The segmentations of these images by image id; an image that was never segmented has none."""
         columns = segmentations.c
         found = {}
-        for batch in _batches(image_ids):
+        for batch in batches(image_ids):
             statement = sa.select(
                 columns.imageId,
                 columns.polygons,
@@ -251,65 +274,39 @@ class Catalogue:
                 columns.imageWidth,
                 columns.imageHeight,
             ).where(columns.imageId.in_(batch))
-            found.update({row[0]: SegmentationRow(row[1] or "", *row[2:]) for row in self._rows(statement)})
+            found.update({row[0]: SegmentationRow(row[1] or "", *row[2:]) for row in self._reader.rows(statement)})
         return found
 
-    def totals(self, project_id: str, selected: Sequence[str] | None) -> Totals:
-        """For the estimate. Polygons are counted by the key `"points"` in their text, not parsed.
+    def each_segmentation(self, image_ids: Sequence[str]) -> Iterator[SegmentationRow | None]:
+        """The segmentation of each image, in the order of the ids; None for one that was never segmented.
 
-        Above `SAMPLE` images polygons are extrapolated from that many, spread evenly over the ids. An image without a
-        size counts like the mean of the others.
+        Read in portions: memory depends neither on their number nor, but for the largest, on their sizes. May be left
+        anywhere.
         """
-        columns = (images.c.id, images.c.fileSize, images.c.width, images.c.height)
-        rows = {row[0]: row[1:] for row in self._of_project(project_id, selected, columns)}
-        image_bytes = _like_the_mean([size for size, _, _ in rows.values()])
-        pixels = _like_the_mean([width * height if width and height else None for _, width, height in rows.values()])
-        ids = sorted(rows)
-        sample = ids if len(ids) <= SAMPLE else [ids[i * len(ids) // SAMPLE] for i in range(SAMPLE)]
-        annotations = polygon_bytes = 0
-        text = segmentations.c.polygons
-        key = '"points"'
-        length = sa.func.length(text)
-        in_keys = sa.func.sum(length - sa.func.length(sa.func.replace(text, key, "")))
-        for batch in _batches(sample):
-            statement = sa.select(in_keys, sa.func.sum(length)).where(segmentations.c.imageId.in_(batch))
-            for of_keys, characters in self._rows(statement):
-                annotations += int(of_keys or 0) // len(key)
-                polygon_bytes += int(characters or 0)
-        scale = len(ids) / len(sample) if sample else 1.0
-        return Totals(len(ids), round(annotations * scale), image_bytes, pixels, round(polygon_bytes * scale))
+        for portion in self._portions(image_ids):
+            found = self.segmentations(portion)
+            for image_id in portion:
+                yield found.pop(image_id, None)
 
-    def _of_project(
-        self, project_id: str, selected: Sequence[str] | None, columns: Sequence[sa.ColumnElement[Any]]
-    ) -> Iterator[tuple[Any, ...]]:
-        """Columns of the project's images. An image may come twice: selected itself, and as a frame."""
-        statement = sa.select(images.c.projectId, *columns).where(_IS_IMAGE)
-        if selected is None:
-            conditions: Iterable[sa.ColumnElement[bool]] = [images.c.projectId == project_id]
-        else:
-            conditions = (
-                column.in_(batch)
-                for batch in _batches(dict.fromkeys(selected))
-                for column in (images.c.id, images.c.parentVideoId)
-            )
-        for condition in conditions:
-            # The project is compared here: SQLite would rather walk all of it for every batch than use the ids.
-            for project, *row in self._rows(statement.where(condition)):
-                if project == project_id:
-                    yield tuple(row)
+    def _portions(self, image_ids: Sequence[str]) -> Iterator[list[str]]:
+        size = octet_length(segmentations.c.polygons)
+        for batch in batches(image_ids):
+            statement = sa.select(segmentations.c.imageId, size).where(segmentations.c.imageId.in_(batch))
+            sizes: dict[str, int | None] = dict(self._reader.rows(statement))
+            portion: list[str] = []
+            room = PORTION
+            for image_id in batch:
+                needed = sizes.get(image_id) or 0
+                if portion and needed > room:
+                    yield portion
+                    portion, room = [], PORTION
+                portion.append(image_id)
+                room -= needed
+            yield portion
 
-    def _rows(self, statement: sa.Executable) -> list[tuple[Any, ...]]:
-        try:
-            with self._engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(statement)]
-        except SQLAlchemyError as error:
-            raise SourceError("The database of the projects does not answer as it should; try again later.") from error
-
-
-def _like_the_mean(values: Sequence[int | None]) -> int:
-    """The sum, with the mean of those that are known for each that is not; 0 when none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) * len(values) // len(known) if known else 0
+    def totals(self, project_id: str, selected: Sequence[str] | None) -> Totals:
+        """For the estimate; see `totals`."""
+        return totals(self._reader, project_id, selected)
 
 
 def _of_images(value: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
@@ -346,28 +343,23 @@ def _archive_order(row: ImageRow) -> tuple[object, ...]:
     )
 
 
-def _batches(values: Iterable[T]) -> Iterator[list[T]]:
-    items = list(values)
-    for begin in range(0, len(items), BATCH):
-        yield items[begin : begin + BATCH]
-
-
-def open_catalogue(url: str | None, data: Path) -> Catalogue:
+def open_catalogue(url: str | None, data: Path, listen: Callable[[], None] = _nothing) -> Catalogue:
     """The catalogue at a `postgresql://` or `sqlite:///` address, or the embedded one, which is made when it is absent.
 
+    `listen` is called every tenth of a second in a thread that waits for a server; what it raises ends the waiting.
     Raises `SettingsError` for an address that cannot be used, `DataDirectoryUnusable` for the embedded file.
     """
     if url is None:
         create_embedded(data)
-        return Catalogue(sqlite_engine(data / FILE_NAME, read_only=True))
-    engine = engine_of(url)
+        return Catalogue(sqlite_engines(data / FILE_NAME))
+    engines = engines_of(url, listen)
     try:
-        with engine.connect() as connection:
+        with engines.lookups.connect() as connection:
             connection.execute(sa.select(projects.c.id).limit(1))
     except SQLAlchemyError as error:
-        engine.dispose()
+        engines.lookups.dispose()
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise SettingsError(
             f"The database of the projects cannot be used: {reason}. Check EXPORTD_DATABASE_URL."
         ) from None
-    return Catalogue(engine)
+    return Catalogue(engines)

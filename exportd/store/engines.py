@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from exportd.errors import DataDirectoryUnusable, SettingsError
 from exportd.store.tables import metadata
@@ -23,6 +25,15 @@ BUSY_TIMEOUT = 10.0
 
 CONNECTIONS = 64
 """Most at a time: more than trio has worker threads by default, so that no query waits for another."""
+
+
+class Engines(NamedTuple):
+    """Connections to one database, for reading only."""
+
+    lookups: sa.Engine
+    """A pool; each statement for itself."""
+    snapshots: sa.Engine
+    """A connection for each who asks, with a transaction that sees one moment."""
 
 
 def create_embedded(data: Path) -> None:
@@ -72,19 +83,8 @@ def _create(path: Path) -> None:
 def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     """Connections to a SQLite file. Those that write set WAL mode, so that readers go on meanwhile, and take the write
     lock when a transaction begins, so that none fails half-way; those that read change nothing."""
-    engine = sa.create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None},
-        pool_size=4,
-        max_overflow=CONNECTIONS - 4,
-    )
-
-    @sa.event.listens_for(engine, "connect")
-    def _prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
-        # SQLite's own knows ASCII only.
-        connection.create_function("lower", 1, lambda t: t.lower() if isinstance(t, str) else t, deterministic=True)
-
+    engine = sa.create_engine(_sqlite(path), connect_args=_ARGUMENTS, pool_size=4, max_overflow=CONNECTIONS - 4)
+    _prepare(engine, "PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
     if not read_only:
 
         @sa.event.listens_for(engine, "begin")
@@ -94,8 +94,43 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     return engine
 
 
-def engine_of(text: str) -> sa.Engine:
-    """Connections to a `postgresql://` or `sqlite:///` address, for reading only. Raises `SettingsError`."""
+def sqlite_engines(path: Path) -> Engines:
+    """Connections that read a SQLite file.
+
+    Only one in WAL mode, as the embedded one is, has snapshots. In another a transaction would keep its writer out as
+    long as an export reads: there each statement sees its own moment.
+    """
+    snapshots = sa.create_engine(_sqlite(path), connect_args=_ARGUMENTS, poolclass=NullPool)
+    _prepare(snapshots, "PRAGMA query_only = ON")
+
+    @sa.event.listens_for(snapshots, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        if connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal":
+            connection.exec_driver_sql("BEGIN")
+
+    return Engines(sqlite_engine(path, read_only=True), snapshots)
+
+
+_ARGUMENTS = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None}
+
+
+def _sqlite(path: Path) -> URL:
+    return URL.create("sqlite", database=str(path))
+
+
+def _prepare(engine: sa.Engine, pragma: str) -> None:
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(pragma)
+        # SQLite's own knows ASCII only.
+        connection.create_function("lower", 1, lambda t: t.lower() if isinstance(t, str) else t, deterministic=True)
+
+
+def engines_of(text: str, listen: Callable[[], None]) -> Engines:
+    """Connections to a `postgresql://` or `sqlite:///` address. Raises `SettingsError`.
+
+    `listen` is called again and again while PostgreSQL is waited for; what it raises ends the waiting.
+    """
     try:
         url = make_url(text)
         match url.get_backend_name():
@@ -103,27 +138,13 @@ def engine_of(text: str) -> sa.Engine:
                 path = Path(url.database or "")
                 if not path.is_file():
                     raise SettingsError("EXPORTD_DATABASE_URL names a SQLite file that does not exist.")
-                return sqlite_engine(path, read_only=True)
+                return sqlite_engines(path)
             case "postgresql" | "postgres":
-                return _postgresql(url)
+                from exportd.store import postgresql  # its driver is an extra
+
+                return Engines(postgresql.lookups(url, listen), postgresql.snapshots(url, listen))
     except (ArgumentError, NoSuchModuleError, ValueError):
         pass
     except ModuleNotFoundError:
         raise SettingsError("PostgreSQL needs the extra of that name: pip install 'exportd[postgresql]'.") from None
     raise SettingsError("EXPORTD_DATABASE_URL must begin with postgresql:// or sqlite:///.")
-
-
-def _postgresql(url: URL) -> sa.Engine:
-    """Read-only by the server. Of Prisma's own parameters `schema` is honoured; those of its pool mean nothing here."""
-    options = "-c default_transaction_read_only=on"
-    if isinstance(schema := url.query.get("schema"), str):
-        options += f" -c search_path={schema.replace(' ', '')}"
-    foreign = ("schema", "connection_limit", "pool_timeout", "pgbouncer", "socket_timeout", "statement_cache_size")
-    return sa.create_engine(
-        url.set(drivername="postgresql+psycopg").difference_update_query(foreign),
-        connect_args={"options": options},
-        pool_size=4,
-        max_overflow=CONNECTIONS - 4,
-        pool_pre_ping=True,
-        isolation_level="AUTOCOMMIT",
-    )

@@ -7,7 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.types import UserDefinedType
 
 
@@ -56,6 +60,19 @@ def moment(value: object) -> datetime | None:
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
+
+
+class octet_length(GenericFunction[int]):  # noqa: N801 - its name is SQL's
+    """Bytes of a text; PostgreSQL knows them without reading it."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(octet_length, "sqlite")
+def _octets(element: octet_length, compiler: SQLCompiler, **options: Any) -> str:
+    """SQLite has the function from 3.43 on."""
+    return f"length(CAST({compiler.process(element.clauses, **options)} AS BLOB))"
 
 
 metadata = sa.MetaData()
@@ -111,3 +128,17 @@ project_shares = sa.Table(
     sa.Column("email", Text),
     sa.Column("status", Text, nullable=False),
 )
+
+
+def role_statements() -> list[str]:
+    """What makes a PostgreSQL role that may do no more than exportd does: read these columns, no others of the tables."""
+    quoted = postgresql.dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]
+    return [
+        "CREATE ROLE exportd LOGIN PASSWORD 'a long random one' CONNECTION LIMIT 20;",
+        "ALTER ROLE exportd SET default_transaction_read_only = on;",
+        "GRANT USAGE ON SCHEMA public TO exportd;",
+        *(
+            f"GRANT SELECT ({', '.join(quoted(column.name) for column in table.columns)}) ON {quoted(table.name)} TO exportd;"
+            for table in metadata.tables.values()
+        ),
+    ]

@@ -20,6 +20,8 @@ from exportd.web.auth import COOKIE, Auth
 from exportd.web.connection import Connection
 from exportd.web.exports import Exports, View
 from exportd.web.feed import Feeds
+from exportd.web.socketio.engine import Engine
+from exportd.web.socketio.views import PATH, SocketIO
 
 LoginUser = Callable[[], Awaitable[User | None]]
 
@@ -40,9 +42,15 @@ STATIC = {"app.js": "text/javascript", "style.css": "text/css"}
 
 
 def create_app(
-    service: Service, settings: Settings, secret: bytes, tickets: Tickets, login_user: LoginUser
+    service: Service,
+    settings: Settings,
+    secret: bytes,
+    tickets: Tickets,
+    login_user: LoginUser,
+    engine: Engine | None = None,
 ) -> QuartTrio:
-    """The application for one server. `login_user` gives whom a login ticket logs in."""
+    """The application for one server. `login_user` gives whom a login ticket logs in; without an engine there is no
+    Socket.IO."""
     app = QuartTrio("exportd", static_folder=None)
     app.asgi_http_class = Connection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
@@ -59,6 +67,10 @@ def create_app(
     app.add_url_rule("/login", "login", pages.login, methods=["GET"])
     app.add_url_rule("/static/<name>", "static_file", pages.static_file, methods=["GET"])
     app.add_websocket("/ws", "socket", feeds.socket)
+    if engine is not None:
+        socketio = SocketIO(engine, auth)
+        app.add_url_rule(PATH, "socketio_polling", socketio.polling, methods=["GET", "POST"])
+        app.add_websocket(PATH, "socketio_socket", socketio.socket)
     return app
 
 

@@ -37,6 +37,18 @@ class Auth:
         self._check_origin(websocket)
         return user
 
+    def visitor(self, asked: Request | Websocket) -> User | None:
+        """Who connects, None when the request does not tell: then a token may follow. Raises `OriginRefused`."""
+        self._check_origin(asked)
+        try:
+            return self.bearer(_token(asked.headers, asked.cookies)[0])
+        except Unauthenticated:
+            return None
+
+    def bearer(self, token: str) -> User:
+        """Who the token names. Raises `Unauthenticated`."""
+        return read_token(self._secret, self._settings, token)
+
     def _check_origin(self, asked: Request | Websocket) -> None:
         origin = asked.headers.get("Origin")
         if origin is not None and origin != own_origin(asked) and origin not in self._settings.allowed_origins:

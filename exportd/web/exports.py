@@ -147,9 +147,9 @@ class Exports:
         return response
 
     def _downloader(self, project_id: str, job_id: str) -> User:
-        """By the link's token, if there is one, else as everywhere."""
+        """By the link's token, if there is one (an empty one is none), else as everywhere."""
         token = request.args.get("token")
-        if token is None:
+        if not token:
             return self._auth.user(_request())
         return read_download_token(self._secret, token, project_id, job_id)
 

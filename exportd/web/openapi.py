@@ -46,6 +46,11 @@ class Route:
         """The path as quart writes it."""
         return self.path.replace("{projectId}", "<project_id>").replace("{jobId}", "<job_id>")
 
+    @property
+    def refusals(self) -> tuple[int, ...]:
+        """`errors`, and 503: whoever has to be known may also need the database of the projects, which may be away."""
+        return self.errors if self.open else tuple(dict.fromkeys((*self.errors, 503)))
+
 
 _ORDER = {
     "options": {"includeOriginalImages": True, "annotationFormats": ["coco", "yolo"], "includeDocumentation": True},
@@ -188,7 +193,8 @@ MEANING = {
     416: "The archive has none of these bytes",
     422: "The key was used for another request",
     429: "You have as many active exports as you may; Retry-After tells when to come back",
-    503: "The queue is full, the daemon is stopping, or what it stands on fails; Retry-After tells when to come back",
+    503: "The queue is full, the daemon is stopping, or what it stands on does not answer; Retry-After tells when to come "
+    "back",
     507: "Not enough room on the disk",
 }
 
@@ -236,7 +242,7 @@ def _schemas() -> dict[str, Any]:
 
 def _operation(route: Route) -> dict[str, Any]:
     responses = {str(status): _response(status, model, route.many) for status, model in route.answers.items()}
-    responses |= {str(status): _refusal(status) for status in route.errors}
+    responses |= {str(status): _refusal(status) for status in route.refusals}
     made: dict[str, Any] = {
         "operationId": route.operation if route.method != "HEAD" else f"{route.operation}_head",
         "summary": route.summary,

@@ -28,7 +28,9 @@ from exportd.errors import (
     ProjectForbidden,
     QueueFull,
     ShuttingDown,
+    SourceUnavailable,
     TooManyActive,
+    TooManySessions,
     Unauthenticated,
 )
 
@@ -51,7 +53,9 @@ STATUS: dict[type[BaseException], int] = {
     IdempotencyMismatch: 422,
     TooManyActive: 429,
     QueueFull: 503,
+    TooManySessions: 503,
     ShuttingDown: 503,
+    SourceUnavailable: 503,
     NotReady: 503,
     InsufficientSpace: 507,
 }
@@ -78,8 +82,9 @@ RETRIES = frozenset({429, 503})
 
 
 def codes(status: int) -> list[str]:
-    """The wire codes that a status can stand for."""
-    known = [kind.code for kind, row in STATUS.items() if row == status and issubclass(kind, ExportdError)]
+    """The wire codes that a status can stand for in an answer to a call; sessions are none."""
+    calls = ((kind, row) for kind, row in STATUS.items() if kind is not TooManySessions)
+    known = [kind.code for kind, row in calls if row == status and issubclass(kind, ExportdError)]
     return known or [HTTP_CODES.get(status, HTTPStatus(status).name)]
 
 

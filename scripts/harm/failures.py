@@ -57,7 +57,9 @@ def sweep(template: Template, world: World, tally: Tally, *, short: bool) -> Non
 def _strikes(every: list[Operation], *, short: bool) -> Iterator[Strike]:
     firsts = [n for n in range(len(every)) if every[n] not in every[:n]]
     if short:
-        firsts = [n for n in firsts if every[n].name not in MINOR]
+        firsts = [
+            n for n in range(len(every)) if every[n].name == "commit" or (n in firsts and every[n].name not in MINOR)
+        ]
         yield from (Strike(n, ERRORS[i % len(ERRORS)], lasting=i % 3 == 2) for i, n in enumerate(firsts))
         return
     yield from (Strike(n, error) for n in range(len(every)) for error in ERRORS)

@@ -61,7 +61,7 @@ def sweep(template: Template, world: World, tally: Tally, kills: int, seed: int)
             tally.counted("exports started", len(history.started))
             tally.counted("ends announced", len(history.announced))
             tally.found(point, crash_faults(known, history, seen, template.reference))
-            tally.found(point, [f"{line[0]}" for line in (row[1:] for row in lines if row[0] == "wrong")])
+            tally.found(point, [f"{line[1]}" for line in lines if line[0] == "wrong"])
             kept = {line[0] for line in after.of("kept")}
             known = {name: job for name, job in seen.jobs.items() if name in kept}
 
@@ -82,8 +82,11 @@ def _run(world: World, moment: float, seed: float) -> tuple[list[list[object]], 
     using = children.begin(partial(_use, world, seed)) if ready else None
     time.sleep(moment)
     os.kill(serving[0], signal.SIGKILL)
-    children.end(*serving)
-    return (children.end(*using).lines if using else []), ready
+    served = children.end(*serving)
+    lines = children.end(*using).lines if using else []
+    if served.code != -signal.SIGKILL:
+        lines.append(["wrong", f"the daemon ended by itself with {served.code}: {served.of('raised')}"])
+    return lines, ready
 
 
 def _serve(world: World, _: Tell) -> None:

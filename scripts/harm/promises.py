@@ -34,6 +34,8 @@ class Seen:
     """SHA-256 of what was downloaded, or the code of the refusal."""
     trail: tuple[tuple[str | None, str], ...]
     """From and to of each transition, oldest first."""
+    reason: str = ""
+    """Of the last decision, and who took it."""
     warnings: int = 0
     progress: int = 0
 
@@ -177,7 +179,7 @@ def _new_faults(name: str, history: History, now: Seen) -> Iterator[str]:
     if history.did("cancel", name) and now.status != "cancelled":
         yield f"its cancel was answered and it is {now.status}"
     if now.status == "cancelled" and not history.wanted("cancel", name):
-        yield "is cancelled and nobody asked"
+        yield f"is cancelled and nobody asked: {now.trail}, {now.reason}"
     if now.status == "failed" and not ends and (now.error, now.retryable) != ("INTERRUPTED", True):
         yield f"is failed by {now.error}, retryable {now.retryable}"
     if now.expired:

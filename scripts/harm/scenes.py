@@ -67,7 +67,7 @@ class Stage:
 
     async def start(self) -> Job:
         """A new export. Raises what was raised, after it was told."""
-        job = await self._asking("start", "", self.service.start(self.world.alice, self.world.project_id, REQUEST))
+        job = await self._asking("start", [""], self.service.start(self.world.alice, self.world.project_id, REQUEST))
         self.tell("started", job.id)
         return job
 
@@ -77,24 +77,26 @@ class Stage:
 
     async def cancel(self, job_id: str) -> None:
         job, _ = await self._asking(
-            "cancel", job_id, self.service.cancel(self.world.alice, self.world.project_id, job_id)
+            "cancel", [job_id], self.service.cancel(self.world.alice, self.world.project_id, job_id)
         )
         self.tell("cleanup", job_id, job.cleanup_completed)
 
     async def delete(self, job_id: str) -> None:
-        await self._asking("delete", job_id, self.service.delete(self.world.alice, self.world.project_id, job_id))
+        await self._asking("delete", [job_id], self.service.delete(self.world.alice, self.world.project_id, job_id))
 
-    async def retention(self, what: str, job_id: str) -> None:
-        await self._asking(what, job_id, self.service._retention.round())
+    async def retention(self, what: str, jobs: Sequence[str]) -> None:
+        await self._asking(what, jobs, self.service._retention.round())
 
-    async def _asking(self, what: str, job_id: str, call: Awaitable[T]) -> T:
-        self.tell("asked", what, job_id)
+    async def _asking(self, what: str, jobs: Sequence[str], call: Awaitable[T]) -> T:
+        for job in jobs:
+            self.tell("asked", what, job)
         try:
             answer = await call
         except REFUSALS as error:
             self.tell("refused", what, type(error).__name__)
             raise
-        self.tell("answered", what, job_id)
+        for job in jobs:
+            self.tell("answered", what, job)
         return answer
 
 
@@ -159,13 +161,14 @@ async def delete(stage: Stage) -> None:
 async def expire(stage: Stage) -> None:
     """The archive's time is over."""
     stage.wire.armed = True
-    await stage.retention("expire", stage.done)
+    await stage.retention("expire", [stage.done])
 
 
 async def forget(stage: Stage) -> None:
-    """The record's time is over."""
+    """The records' time is over, of all that have ended."""
+    ended = [job.id for job in stage.service._registry.all() if job.is_final]
     stage.wire.armed = True
-    await stage.retention("delete", stage.done)
+    await stage.retention("delete", ended)
 
 
 async def shut_down(stage: Stage) -> None:
@@ -287,6 +290,7 @@ async def seen(service: Service, world: World, job: Job) -> Seen:
         expired,
         got,
         trail,
+        f"{job.reason} by {job.actor}",
         len(job.warnings),
         job.progress.percent,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import World
-from serving import EXPORTD, PATIENCE, environment, run, serving
+from daemons import EXPORTD, PATIENCE, environment, run, serving
 
 pytestmark = pytest.mark.e2e
 

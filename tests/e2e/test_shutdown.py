@@ -15,8 +15,8 @@ import orjson
 import pytest
 import trio
 from conftest import World
+from daemons import Daemon, serving
 from raw import content, enlarge
-from serving import Daemon, serving
 from trio_websocket import ConnectionClosed, open_websocket_url
 
 from exportd.core.options import FORMAT_IDS, METRICS_IDS

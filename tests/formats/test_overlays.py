@@ -228,7 +228,6 @@ def test_no_number_is_cut_by_the_edge(ring: Points) -> None:
     assert bottom <= 100
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-60, 140), st.floats(-60, 140), st.floats(1, 120)), max_size=6), st.integers(1, 130)
 )
@@ -301,7 +300,7 @@ coordinate = st.one_of(st.floats(-60, 180, width=32), st.integers(-10, 130).map(
 ring = st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=9).map(lambda p: np.array(p, np.float64))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(ring, st.lists(ring, max_size=2)), max_size=4), st.lists(ring, max_size=2), st.integers(1, 40)
 )

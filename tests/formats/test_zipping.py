@@ -109,7 +109,7 @@ def test_a_descriptor_is_as_wide_as_the_header_says(small_buffer: int) -> None:
         assert struct.unpack(form, values[-1]) == (b"PK\7\10", done.crc, len(NOISE), len(NOISE))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.one_of(st.integers(0, 40), st.integers(950, 1050)), max_size=6),
     compress=st.booleans(),

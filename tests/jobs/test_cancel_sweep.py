@@ -10,6 +10,7 @@ import pytest
 import structlog.testing
 import trio
 from conftest import World, held_files
+from postgres import eventually
 from sweep import CancelAtCheck, CancelAtStep
 
 from exportd.core.events import TERMINAL
@@ -129,30 +130,44 @@ async def sweep(
             assert run.job is not None
             endings.add(run.job.status)
             if not point.fired:
-                return n, found, endings
+                break
             n += 1
+        if (platform := world.platform) is not None:
+            eventually(
+                lambda: {state for state, _ in platform.sessions()} == {"idle"}
+            )  # no transaction was left behind
+    return n, found, endings
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def behind(request: pytest.FixtureRequest) -> Callable[[World], World]:
+    """Puts the one or the other database behind a world."""
+    move: Callable[[World], World] = request.getfixturevalue("beside") if request.param == "postgresql" else lambda w: w
+    return move
 
 
 @pytest.mark.parametrize("due", [True, False], ids=["due to run", "paused"])
-async def test_a_cancel_at_any_scheduling_step(tiny_world: World, due: bool) -> None:
+async def test_a_cancel_at_any_scheduling_step(tiny_world: World, behind: Callable[[World], World], due: bool) -> None:
     def at_step(run: Run, n: int) -> CancelAtStep:
         point = CancelAtStep(n, run.cancel, due=due)
         trio.lowlevel.add_instrument(point)
         return point
 
-    steps, found, endings = await sweep(tiny_world, at_step)
+    steps, found, endings = await sweep(behind(tiny_world), at_step)
     print(f"cancelled at {steps} scheduling steps ({'due to run' if due else 'paused'}): {len(found)} violations")
     assert not found
     assert steps > 50
     assert endings == {"cancelled", "completed"}
 
 
-async def test_a_cancel_at_any_look_of_a_worker_thread(tiniest_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_cancel_at_any_look_of_a_worker_thread(
+    tiniest_world: World, behind: Callable[[World], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def at_check(run: Run, n: int) -> CancelAtCheck:
         monkeypatch.undo()
         return CancelAtCheck(n, run.cancel, monkeypatch)
 
-    checks, found, endings = await sweep(tiniest_world, at_check)
+    checks, found, endings = await sweep(behind(tiniest_world), at_check)
     print(f"cancelled at {checks} looks of worker threads: {len(found)} violations")
     assert not found
     assert checks > 20

@@ -180,7 +180,7 @@ async def test_a_journal_that_takes_nothing_is_not_ready_until_it_does(world: Wo
     async with world.service() as service:
         journal = service._ledger._journal
         journal._db.execute("PRAGMA query_only = ON")
-        with pytest.raises(sqlite3.Error):
+        with pytest.raises(PermissionError):
             await service.start(world.alice, world.project_id, FULL)
         assert (await service.check()).journal == "failing"
         assert (await service.check()).journal == "failing", "it is tried again, and fails again"

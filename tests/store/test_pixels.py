@@ -428,7 +428,7 @@ JPEGS = {
 ALL = {name: body for name, (body, _) in LOSSLESS.items()} | JPEGS
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.sampled_from(sorted(ALL)),
     st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=6),

@@ -60,6 +60,8 @@ async def test_export_from_start_to_delete(tmp_path: Path) -> None:
             assert (await anyone.get(url, params={"token": token})).content == whole.content
             assert (await anyone.get(url, params={"token": token[:-1]})).json()["code"] == "INVALID_TOKEN"
             assert (await anyone.get(url)).status_code == 401
+            assert (await anyone.get(url, params={"token": ""})).json()["code"] == "UNAUTHORIZED"
+        assert (await client.get(url, params={"token": ""})).content == whole.content
         gone = await client.delete(w.at(str(job["id"])))
         assert (gone.status_code, gone.content, "content-length" in gone.headers) == (204, b"", False)
         assert (await client.get(url)).status_code == 404

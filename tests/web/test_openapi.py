@@ -14,12 +14,12 @@ from exportd.web.openapi import ROUTES, Route, document, page
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
 def test_every_route_is_described(route: Route) -> None:
     operation = document()["paths"][route.path][route.method.lower()]
-    assert set(operation["responses"]) == {str(status) for status in (*route.answers, *route.errors)}
+    assert set(operation["responses"]) == {str(status) for status in (*route.answers, *route.refusals)}
     assert operation["summary"]
     assert not operation["summary"].endswith(".")
     assert {p["name"] for p in operation["parameters"] if p["in"] == "path"} == set(re.findall(r"{(\w+)}", route.path))
     assert (401 in route.errors) != route.open
-    for status in route.errors:
+    for status in route.refusals:
         response = operation["responses"][str(status)]
         assert ("Retry-After" in response.get("headers", {})) == (status in {429, 503})
         assert all(code in response["description"] for code in problems.codes(status))
