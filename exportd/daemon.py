@@ -1,7 +1,8 @@
 """The composition root: service, server, signals.
 
 SIGTERM or SIGINT drains: no new jobs, running ones and downloads get their time, sockets close. The second signal stops at
-once: jobs are cancelled, connections cut.
+once: jobs are cancelled, connections cut. Neither waits for what cannot be waited for: a client that never reads is cut,
+and when a disk hangs the process ends as after `kill -9`, which the next start tidies up.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import structlog
 import trio
+from quart_trio import QuartTrio
 
 from exportd import logs
 from exportd.core.users import User
@@ -26,9 +29,9 @@ from exportd.errors import SettingsError
 from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings, is_loopback
 from exportd.tokens import Tickets, load_secret
+from exportd.web import server
 from exportd.web.app import create_app
 from exportd.web.auth import Auth
-from exportd.web.server import serve
 from exportd.web.socketio.engine import Engine, open_engine
 
 log = structlog.get_logger("exportd.daemon")
@@ -43,6 +46,16 @@ SWITCH_INTERVAL = 0.001
 """Seconds after which a worker thread lets the event loop have the interpreter: the default of 5 ms is longer than an
 answer should take."""
 
+FAREWELL = 1.0
+"""Seconds that connections get when all exports have ended: for the last event, the close, the answer to a cancel."""
+
+HANGING = 5.0
+"""Seconds beyond all deadlines after which something is taken to hang."""
+
+ENDED, HUNG, CUT = 0, 1, 3
+"""Exit codes, as of other commands: all ended by itself; something hung and was left as it was; an export was cancelled or
+a request broken off."""
+
 
 def run(settings: Settings, *, user: str | None = None) -> int:
     """Serves until a signal; the exit code. `user` is whom the login link logs in, an e-mail address.
@@ -50,6 +63,7 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     Raises `SettingsError`, `DataDirectoryInUse`, `DataDirectoryUnusable`.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    _allow_descriptors()
     logs.configure(settings)
     if settings.jwt_secret is None and not is_loopback(settings.host):
         raise SettingsError(
@@ -65,9 +79,11 @@ def run(settings: Settings, *, user: str | None = None) -> int:
 async def _serve(settings: Settings, user: str | None) -> int:
     tickets = Tickets()
     first, second = trio.Event(), trio.Event()
+    serving = _Serving()
     async with trio.open_nursery() as listening:
         # It listens to the very end: a signal that nobody takes would end the process as signals do.
         await listening.start(_listen, first, second)
+        listening.start_soon(_give_up, settings, first, second, name="last resort")
         async with (
             open_service(settings) as service,
             open_engine(service, Auth(load_secret(settings), settings)) as engine,
@@ -75,9 +91,7 @@ async def _serve(settings: Settings, user: str | None) -> int:
         ):
             login_user = partial(_login_user, service, user)
             app = create_app(service, settings, load_secret(settings), tickets, login_user, engine)
-            stopping, cut = trio.Event(), trio.Event()
-            served = trio.Event()
-            url = await nursery.start(_server, app, settings, stopping, cut, served)
+            url = await nursery.start(serving.run, app, settings)
             # What is loaded by now stays: looking through it would stop everything for a tenth of a second at every full
             # collection.
             gc.collect()
@@ -91,10 +105,10 @@ async def _serve(settings: Settings, user: str | None) -> int:
                 log.info("draining", seconds=settings.drain_timeout)
                 patience = settings.drain_timeout + settings.cleanup_timeout + STOP_SLACK
                 _notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={patience * 1e6:.0f}")
-                await _stop(service, engine, second, stopping, cut, served, settings.drain_timeout)
+                await _stop(service, engine, serving, second, settings.drain_timeout)
         listening.cancel_scope.cancel(reason="stopped")
-    log.info("stopped")
-    return 0
+    log.info("stopped", exports_cancelled=service.cut, requests_broken_off=serving.broken_off)
+    return CUT if service.cut or serving.broken_off else ENDED
 
 
 async def _listen(
@@ -106,24 +120,30 @@ async def _listen(
             (second if first.is_set() else first).set()
 
 
-async def _server(  # type: ignore[no-untyped-def]
-    app, settings: Settings, stopping: trio.Event, cut: trio.Event, served: trio.Event, *, task_status
-) -> None:
-    try:
-        await serve(app, host=settings.host, port=settings.port, stopping=stopping, cut=cut, task_status=task_status)
-    finally:
-        served.set()
+class _Serving:
+    """The server, and what it is told at the end."""
+
+    def __init__(self) -> None:
+        self.stopping, self.cut, self.served = trio.Event(), trio.Event(), trio.Event()
+        self.broken_off = 0
+
+    async def run(
+        self, app: QuartTrio, settings: Settings, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            self.broken_off = await server.serve(
+                app,
+                host=settings.host,
+                port=settings.port,
+                stopping=self.stopping,
+                cut=self.cut,
+                task_status=task_status,
+            )
+        finally:
+            self.served.set()
 
 
-async def _stop(
-    service: Service,
-    engine: Engine,
-    second: trio.Event,
-    stopping: trio.Event,
-    cut: trio.Event,
-    served: trio.Event,
-    patience: float,
-) -> None:
+async def _stop(service: Service, engine: Engine, serving: _Serving, second: trio.Event, patience: float) -> None:
     """Drains within `patience` seconds, or until the second signal; whatever still holds on is cut then."""
     async with trio.open_nursery() as nursery:
 
@@ -136,11 +156,24 @@ async def _stop(
         with trio.move_on_after(patience):
             await service.drain(patience)
             engine.drain()
-            stopping.set()
-            await served.wait()
+            serving.stopping.set()
+            await serving.served.wait()
         nursery.cancel_scope.cancel(reason="drained")
-    stopping.set()
-    cut.set()
+    engine.drain()
+    serving.stopping.set()
+    with trio.move_on_after(FAREWELL):
+        await serving.served.wait()
+    serving.cut.set()
+
+
+async def _give_up(settings: Settings, first: trio.Event, second: trio.Event) -> None:
+    """Ends the process when it has not ended in time: a thread that hangs in the kernel can neither be stopped nor left."""
+    await first.wait()
+    with trio.move_on_after(settings.drain_timeout):
+        await second.wait()
+    await trio.sleep(settings.cleanup_timeout + FAREWELL + HANGING)
+    log.critical("stopped_while_something_hangs")
+    os._exit(HUNG)
 
 
 async def _login_user(service: Service, email: str | None) -> User | None:
@@ -162,6 +195,13 @@ def _announced(data: Path, url: str) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _allow_descriptors() -> None:
+    """Takes all that the system allows: every watcher and every download holds one, and the usual 1,024 are soon gone."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems have no number for "all"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _notify(state: str) -> None:

@@ -1,8 +1,10 @@
-"""Cancels an export at its n-th scheduling step, or at its n-th look for a cancel inside a worker thread."""
+"""Cancels an export at its n-th scheduling step, or at its n-th look for a cancel inside a worker thread; holds it there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -66,3 +68,25 @@ class CancelAtCheck:
             else:
                 self._left -= 1
         self._real()
+
+
+class Brake:
+    """Worker threads of exports stand still at their looks, but within `off`; their own cancel reaches them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._free = threading.Event()
+        self._real: Any = trio.from_thread.check_cancelled
+        monkeypatch.setattr(trio.from_thread, "check_cancelled", self)
+
+    def __call__(self) -> None:
+        self._real()
+        while not self._free.wait(0.001):
+            self._real()
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        self._free.set()
+        try:
+            yield
+        finally:
+            self._free.clear()

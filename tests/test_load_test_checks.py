@@ -78,6 +78,8 @@ def test_events_after_the_answer_are_seen_beyond_the_grace() -> None:
     assert checks.late_faults(seen, answered=0.0) == []
     assert len(checks.late_faults(seen, answered=-0.035)) == 1
     assert len(checks.late_faults(seen, answered=-1.0)) == 2
+    assert checks.late_faults(seen, answered=-1.0, watchers=1001) == []
+    assert len(checks.late_faults(seen, answered=-1.0, watchers=501)) == 2
 
 
 def trail(*states: str, reason: str = "user_cancellation") -> list[dict[str, Any]]:

@@ -47,6 +47,9 @@ def serve(
 ) -> None:
     """Run the daemon. SIGTERM or Ctrl-C drains it; the second one stops it at once.
 
+    Its exit code is 0 when everything ended by itself, 3 when an export was cancelled or a request broken off, 1 when it
+    could not be served or something hung.
+
     Options win over EXPORTD_* variables, and those over exportd.toml; `exportd config` shows what holds.
 
     \b

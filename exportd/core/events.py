@@ -219,12 +219,14 @@ class Outbox:
 
     def replay(self, frames: Iterator[Frame]) -> None:
         """Frames that the reader has asked for again: told one by one, before what is live."""
-        self._backlog.extend(frames)
-        if len(self._backlog) > 4 * MAX_LOGGED:
-            self.overrun = True
+        if not self.overrun:
+            self._backlog.extend(frames)
+            self._bound()
 
     def put(self, new: Frame) -> None:
         """Adds a live frame. Progress replaces progress of the same job that has not been read yet."""
+        if self.overrun:
+            return
         if new.event == PROGRESS:
             place = self._mergeable.get(new.job_id)
             if place is not None and place >= self._popped:
@@ -235,8 +237,14 @@ class Outbox:
             # Progress may move up to where it stands, but never past another event of its job.
             self._mergeable.pop(new.job_id, None)
         self._live.append(new)
-        if len(self._live) > MAX_OUTBOX:
+        self._bound()
+
+    def _bound(self) -> None:
+        """Who is overrun is told nothing more: who never reads may not notice for long, and what waits would only grow."""
+        if len(self._live) > MAX_OUTBOX or len(self._backlog) > 4 * MAX_LOGGED:
             self.overrun = True
+            self._backlog.clear()
+            self._live.clear()
 
     def take(self) -> Frame | None:
         """The next frame, or None."""

@@ -7,6 +7,7 @@ business, outside. The lock is a thread's lock, since downloads and metrics may 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,12 +17,12 @@ from typing import Any, TypeVar
 
 from exportd.core.job import Job, Progress
 from exportd.core.states import FINAL, Event, State, after, allows
-from exportd.errors import ExportActive, IdempotencyMismatch, NotFound, QueueFull, TooManyActive
+from exportd.errors import ExportActive, IdempotencyMismatch, InsufficientSpace, NotFound, QueueFull, TooManyActive
 
 T = TypeVar("T")
 
 RETRY_ACTIVE = 5
-"""Seconds that a user at their cap is told to wait, when nothing is known of how long the job still takes."""
+"""Seconds to come back after, when nothing that runs knows yet how long it still takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,12 @@ class Registry:
 
     # --- decisions ---------------------------------------------------------------------------------------------------
 
-    def admit(self, job: Job, key: Key | None = None) -> tuple[Job, bool]:
-        """Takes a new job in, if the caps allow it; check and entry are one step.
+    def admit(self, job: Job, key: Key | None = None, room: int | None = None) -> tuple[Job, bool]:
+        """Takes a new job in, if the caps allow it and `room` (bytes, all active jobs' together) holds one more; check and
+        entry are one step.
 
         Returns the job and True, or, when `key` was used for the same request before, that job and False.
-        Raises `IdempotencyMismatch`, `TooManyActive`, `QueueFull`; then nothing was changed.
+        Raises `IdempotencyMismatch`, `TooManyActive`, `QueueFull`, `InsufficientSpace`; then nothing was changed.
         """
         with self._lock:
             if key is not None and (known := self._retry(key)) is not None:
@@ -64,14 +66,19 @@ class Registry:
                     f"You have {len(mine)} active export{'s' if len(mine) != 1 else ''}; wait for it to end or cancel it.",
                     self._patience(mine),
                 )
-            active = sum(map(len, self._active.values()))
-            if active >= self._max_active:
-                waiting = (i for ids in self._active.values() for i in ids)
-                raise QueueFull("The queue is full; try again later.", self._patience(waiting))
+            if sum(map(len, self._active.values())) >= self._max_active:
+                raise QueueFull("The queue is full; try again later.", self._patience(()))
+            if room is not None:
+                self._check_room(job.estimate, room)
             self._insert(job)
             if key is not None:
                 self._keys[key.user_id, key.key] = (key, job.id)
             return job, True
+
+    def check_room(self, size: int, room: int) -> None:
+        """Raises `InsufficientSpace` when `room` bytes are too few for the archives of all active jobs and `size` more."""
+        with self._lock:
+            self._check_room(size, room)
 
     def retry(self, key: Key) -> Job | None:
         """The job that the same request under this key started. Raises `IdempotencyMismatch` for another request."""
@@ -261,7 +268,22 @@ class Registry:
     def _newest(self, ids: dict[str, None], limit: int) -> list[Job]:
         return [self._jobs[i] for i in islice(reversed(ids), limit)]
 
+    def _check_room(self, size: int, room: int) -> None:
+        promised = sum(self._jobs[i].estimate for ids in self._active.values() for i in ids)
+        if size + promised > room:
+            raise InsufficientSpace(
+                "There is not enough room for this export on the service's disk; choose less, or try again later."
+            )
+
     def _patience(self, ids: Iterable[str]) -> int:
-        """Seconds until the first of these jobs is likely to have ended."""
-        known = [r for i in ids if (r := self._jobs[i].progress.remaining) is not None]
-        return max(1, round(min(known))) if known else RETRY_ACTIVE
+        """Seconds until the first of these jobs has ended, as it reckons itself. When none of them knows, they wait: until the
+        first of all jobs makes room."""
+        everybody = (i for active in self._active.values() for i in active)
+        known = self._remaining(ids) or self._remaining(everybody)
+        return max(1, math.ceil(min(known))) if known else RETRY_ACTIVE
+
+    def _remaining(self, ids: Iterable[str]) -> list[float]:
+        jobs = [self._jobs[i] for i in ids]
+        # One whose end is decided has nothing left but to tidy up, whatever it reckoned before.
+        seconds = [job.progress.remaining if allows(job.state, Event.CANCEL) else 0.0 for job in jobs]
+        return [s for s in seconds if s is not None]

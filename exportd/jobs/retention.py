@@ -109,13 +109,14 @@ class Retention:
             log.error("archive_not_removed", job=job_id, error=repr(error))
 
     def _pause(self) -> float:
+        """Seconds to the next round. No longer than an archive is kept: one that is completed meanwhile expires no sooner."""
         now = self._now()
         coming = [
             (job.expires_at - now).total_seconds()
             for job in self._registry.all()
             if job.expires_at is not None and has_archive(job)
         ]
-        return max(0.05, min([SWEEP_INTERVAL, *coming]))
+        return max(0.05, min([SWEEP_INTERVAL, self._settings.archive_ttl, *coming]))
 
     async def _sweep(self) -> None:
         """Removes files that belong to nobody."""

@@ -7,6 +7,7 @@ exist.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import sqlite3
 import uuid
@@ -141,7 +142,7 @@ class Service:
     ) -> None:
         self.settings = settings
         self.catalogue = catalogue
-        self.draining = False
+        self._ends: float | None = None
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
         self._supervisor, self._retention, self._pace, self._now = supervisor, retention, pace, now
         self._gallery = gallery
@@ -162,13 +163,14 @@ class Service:
         if key is not None and (known := self._registry.retry(key)) is not None:
             await self._supervisor.wait_recorded(known.id)
             return known
-        if self.draining:
-            raise ShuttingDown("The export service is stopping; try again in a minute.", 60)
         estimate = await self._estimate(project_id, request.options)
-        await self._check_space(estimate)
         job = await self._new_job(user, project_id, request, estimate)
-        # From the admission to the task there is no checkpoint: no other start can pass the caps meanwhile.
-        job, fresh = self._registry.admit(job, key)
+        room = await self._room()
+        # From here to the task there is no checkpoint: no other start can pass the caps or take the room meanwhile, and
+        # nothing is taken in that a drain has not seen.
+        if (refusal := self.refusal()) is not None:
+            raise refusal
+        job, fresh = self._registry.admit(job, key, room)
         if fresh:
             self._supervisor.submit(job, key)
         await self._supervisor.wait_recorded(job.id)
@@ -178,7 +180,7 @@ class Service:
         """What `start` would make, without starting it. Raises as `start` does for a bad request."""
         await self._enter(user, project_id)
         estimate = await self._estimate(project_id, request.options)
-        await self._check_space(estimate)
+        self._registry.check_room(estimate.bytes, await self._room())
         return estimate
 
     async def status(self, user: User, project_id: str, job_id: str) -> dict[str, object]:
@@ -268,6 +270,23 @@ class Service:
 
     # --- the daemon's own ---------------------------------------------------------------------------------------------
 
+    @property
+    def draining(self) -> bool:
+        return self._ends is not None
+
+    @property
+    def cut(self) -> int:
+        """Exports that had to be cancelled because the service ends."""
+        return self._supervisor.cut
+
+    def refusal(self) -> ShuttingDown | None:
+        """Why no export can be started now, with the seconds that are left of the drain: then this daemon has ended, and
+        another may be there. None while all is well."""
+        if self._ends is None:
+            return None
+        left = max(1, math.ceil(self._ends - trio.current_time()))
+        return ShuttingDown("The export service is stopping; try again when it is back.", left)
+
     async def statistics(self) -> Statistics:
         """Counts of this moment."""
         now = self._supervisor.statistics()
@@ -293,8 +312,11 @@ class Service:
         return await self._readiness.look()
 
     async def drain(self, patience: float) -> None:
-        """No new jobs; those that run get `patience` seconds, then they are cancelled by `system`. Ends all feeds."""
-        self.draining = True
+        """No new jobs; those that run get `patience` seconds, then they are cancelled by `system`. Ends all feeds.
+
+        A cancel cuts the patience short.
+        """
+        self._ends = trio.current_time() + patience
         try:
             await self._supervisor.drain(patience)
         finally:
@@ -375,13 +397,8 @@ class Service:
         warnings = tuple(unmet(options, project.type if project else ""))
         return Estimate(totals.images, totals.annotations, _archive_bytes(options, totals), warnings)
 
-    async def _check_space(self, estimate: Estimate) -> None:
-        free = await trio.to_thread.run_sync(self._artifacts.free)
-        promised = sum(job.estimate for job in self._registry.active())
-        if estimate.bytes + promised > free:
-            raise InsufficientSpace(
-                "There is not enough room for this export on the service's disk; choose less, or try again later."
-            )
+    async def _room(self) -> int:
+        return await trio.to_thread.run_sync(self._artifacts.room)
 
 
 def _archive_bytes(options: ExportOptions, totals: Totals) -> int:

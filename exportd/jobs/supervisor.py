@@ -103,6 +103,8 @@ class Supervisor:
         self._queue = FairQueue()
         self._running = 0
         self._idle = trio.Event()
+        self.cut = 0
+        """Jobs that a shutdown has cancelled."""
 
     # --- from outside ------------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class Supervisor:
                 await self._wait_idle()
 
     def _shut_down(self, life: _Life) -> None:
-        self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)
+        self.cut += self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)
 
     async def _wait_idle(self) -> None:
         while self._lives:
@@ -307,7 +309,7 @@ class Supervisor:
             return
         if error is None:
             # Only a nursery that was torn down from outside ends a task that neither committed nor was cancelled.
-            self.cancel_nowait(life.job_id, by="system", reason=Reason.SHUTDOWN)
+            self._shut_down(life)
             if self._registry.get(life.job_id).state is State.COMPLETED:
                 life.concluded.set()
             return

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -71,6 +71,14 @@ class Artifacts:
             return (self._archives / f"{job_id}.zip").stat().st_size
         except FileNotFoundError:
             return None
+
+    def room(self) -> int:
+        """Bytes for all that is being written and all that is to come: what is free, and what lies in staging already."""
+        written = 0
+        for path in self._staging.glob("*.zip"):
+            with suppress(FileNotFoundError):  # it was published or removed meanwhile
+                written += path.stat().st_size
+        return self.free() + written
 
     def remove(self, job_id: str) -> None:
         """Unlinks an archive; it being gone already is fine. Who has it open can read on."""

@@ -10,7 +10,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from exportd.core.users import User
-from exportd.errors import InvalidToken, NotFound, NotReady, ShuttingDown
+from exportd.errors import InvalidToken, NotFound, NotReady
 from exportd.jobs.service import Service
 from exportd.settings import Settings
 from exportd.tokens import Tickets, make_token
@@ -29,9 +29,6 @@ LoginUser = Callable[[], Awaitable[User | None]]
 
 LOGIN_SECONDS = 12 * 3600
 """How long a login by ticket lasts."""
-
-RETRY_DRAINING = 60
-"""Seconds after which another daemon may be there; what the service says of a start, too."""
 
 RETRY_FAILING = 30
 """Seconds after which what fails may work again."""
@@ -108,8 +105,8 @@ class _Pages:
         return problems.json_response(b'{"status":"ok"}', 200)
 
     async def readyz(self) -> Response:
-        if self._service.draining:
-            return problems.answer(ShuttingDown("The export service is stopping.", RETRY_DRAINING))
+        if (refusal := self._service.refusal()) is not None:
+            return problems.answer(refusal)
         checks = await self._service.check()
         if not checks.ready:
             sentence = "The export service cannot work now; its log tells why."

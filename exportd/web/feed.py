@@ -93,7 +93,6 @@ class Session:
     def __init__(self, socket: Websocket, feed: Feed) -> None:
         self._socket, self._feed = socket, feed
         self._sending = trio.Lock()
-        self._told = trio.Event()
 
     async def run(self) -> None:
         """Until the client goes, breaks the rules or is too slow, or the service ends; then it is closed."""
@@ -121,7 +120,7 @@ class Session:
     async def _obey(self, command: Command) -> None:
         match command.action:
             case "ping":
-                await self._all_told()
+                await self._feed.wait_told()  # so that a pong also means: the replay is complete
                 await self._send(PONG)
             case "unsubscribe":
                 self._feed.unsubscribe()
@@ -130,16 +129,8 @@ class Session:
 
     async def _write(self) -> None:
         while True:
-            self._told.set()  # others see it only if `receive` has to wait: nothing is left to tell
             frame = await self._feed.receive()
-            self._told = trio.Event()
             await self._send(frame.payload.decode())
-
-    async def _all_told(self) -> None:
-        """Until the writer has told what waits, so that a pong also means: the replay is complete."""
-        await trio.lowlevel.checkpoint()  # the writer wakes up to what a subscription just before has put there
-        while not self._told.is_set():
-            await self._told.wait()
 
     async def _send(self, text: str) -> None:
         """Sends. Once the client has gone a send has no checkpoint, and a loop of them would stop everything else."""

@@ -47,8 +47,9 @@ async def serve(
     stopping: trio.Event,
     cut: trio.Event,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serves until `stopping`; then no new connections, and requests in flight have until `cut`.
+) -> int:
+    """Serves until `stopping`; then no new connections, and requests in flight have until `cut`: for how many of them that
+    was too soon, event streams among them.
 
     Reports the address that it listens on. Raises `OSError` when it cannot listen.
     """
@@ -66,6 +67,7 @@ async def serve(
                 accepting.cancel_scope.cancel()
             await server.end_idle()
         nursery.cancel_scope.cancel()
+    return server.broken_off
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
@@ -112,10 +114,13 @@ class _Server:
     """The open connections."""
 
     def __init__(self, app: QuartTrio) -> None:
-        self._app = ASGIWrapper(cast("ASGIFramework", _OldHTTP(app)))
+        self._under_way = _UnderWay(_OldHTTP(app))
+        self._app = ASGIWrapper(cast("ASGIFramework", self._under_way))
         self._config = _config()
         self._context = WorkerContext(None)
         self._streams: set[trio.SocketStream] = set()
+        self.broken_off = 0
+        """Requests that `cut` has ended."""
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """One connection, to its end. What goes wrong in it stays in it."""
@@ -139,6 +144,7 @@ class _Server:
         """Closes every socket once `cut` is set, or the server is cancelled: sends that are shielded end, too."""
         try:
             await cut.wait()
+            self.broken_off = self._under_way.count
         finally:
             for stream in tuple(self._streams):
                 with suppress(OSError):
@@ -188,6 +194,21 @@ def _config() -> Config:
     config.accesslog = None
     config.errorlog = logging.getLogger("exportd.http")
     return config
+
+
+class _UnderWay:
+    """Counts the requests and sockets that are being answered."""
+
+    def __init__(self, app: _OldHTTP) -> None:
+        self._app = app
+        self.count = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.count += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.count -= 1
 
 
 class _OldHTTP:

@@ -42,8 +42,8 @@ def table(result: dict[str, Any]) -> str:
     lines.append(f"reference export {result['referenceSeconds']:.2f} s, load {result['loadSeconds']:.1f} s; ")
     lines[-1] += ", ".join(f"{n} {what}" for what, n in result["counts"].items())
     if seen := result["resources"]:
-        pairs = {k: (seen["before"][k], seen["after"][k]) for k in seen["before"]}
-        pairs["memory"] = (pairs["memory"][0] >> 20, pairs["memory"][1] >> 20)
-        lines.append("daemon: " + ", ".join(f"{k} {a} -> {b}" for k, (a, b) in pairs.items()) + " (memory in MiB)")
+        rows = [moment | {"memory": moment["memory"] >> 20} for moment in seen.values()]
+        kept = ", ".join(f"{k} {' -> '.join(str(row[k]) for row in rows)}" for k in rows[0])
+        lines.append(f"daemon {' -> '.join(seen)}: {kept} (memory in MiB)")
     lines.append(f"{len(result['violations'])} violations")
     return "\n".join(lines + [f"  {v}" for v in result["violations"][:30]])

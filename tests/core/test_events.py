@@ -110,6 +110,21 @@ def test_a_reader_for_whom_even_that_is_too_much_is_overrun() -> None:
     assert outbox.overrun
 
 
+def test_what_waits_for_who_is_overrun_does_not_grow_however_late_they_notice() -> None:
+    outbox = Outbox()
+    for seq in range(3 * MAX_OUTBOX):
+        outbox.put(make_frame(events.COMPLETED, seq, f"job{seq}"))
+    outbox.replay(make_frame(events.PROGRESS, seq) for seq in range(9 * MAX_OUTBOX))
+    assert (len(outbox), outbox.overrun) == (0, True)
+
+
+def test_who_asks_for_the_same_replay_again_and_again_is_overrun() -> None:
+    outbox = Outbox()
+    for _ in range(5):
+        outbox.replay(make_frame(events.PHASE_CHANGED, seq) for seq in range(MAX_LOGGED))
+    assert (len(outbox), outbox.overrun) == (0, True)
+
+
 def test_a_purge_leaves_nothing_of_the_job_and_all_of_the_others() -> None:
     outbox = Outbox()
     outbox.replay(iter([make_frame(events.STARTED, 1), make_frame(events.STARTED, 1, "other")]))

@@ -8,10 +8,18 @@ import pytest
 
 from exportd.core.job import Job, Progress
 from exportd.core.options import ExportOptions
-from exportd.core.registry import Key, Registry
+from exportd.core.registry import RETRY_ACTIVE, Key, Registry
 from exportd.core.states import Event, State
 from exportd.core.users import User
-from exportd.errors import ExportActive, IdempotencyMismatch, IllegalTransition, NotFound, QueueFull, TooManyActive
+from exportd.errors import (
+    ExportActive,
+    IdempotencyMismatch,
+    IllegalTransition,
+    InsufficientSpace,
+    NotFound,
+    QueueFull,
+    TooManyActive,
+)
 
 T0 = datetime(2026, 1, 31, 12, tzinfo=UTC)
 _ids = count()
@@ -77,6 +85,50 @@ def test_the_queue_has_an_end() -> None:
     registry.admit(make_job("b"))
     with pytest.raises(QueueFull):
         registry.admit(make_job("c"))
+
+
+def refused(registry: Registry, user: str = "alice") -> int:
+    """Seconds after which a start that is refused for a cap may come again."""
+    with pytest.raises((TooManyActive, QueueFull)) as caught:
+        registry.admit(make_job(user))
+    return caught.value.retry_after
+
+
+def test_who_is_refused_is_told_when_the_first_place_is_likely_to_be_free() -> None:
+    registry = make_registry(per_user=2, active=4)
+    jobs = [registry.admit(make_job())[0] for _ in range(2)]
+    other = registry.admit(make_job("bob"))[0]
+    assert refused(registry) == RETRY_ACTIVE, "nobody knows yet"
+    for job, remaining in ((jobs[0], 71.2), (other, 12.5)):
+        registry.apply(job.id, Event.START)
+        registry.progress(job.id, Progress(10, remaining=remaining))
+    assert refused(registry) == 72, "the user's own first"
+    registry.admit(make_job("bob"))
+    assert refused(registry, "carol") == 13, "anybody's first, when all places are taken"
+    registry.apply(jobs[0].id, Event.CANCEL)
+    assert refused(registry) == 1, "what is decided only tidies up"
+
+
+def test_who_only_waits_is_told_when_the_first_of_the_others_makes_room() -> None:
+    registry = make_registry()
+    other = registry.admit(make_job("bob"))[0]
+    registry.apply(other.id, Event.START)
+    registry.progress(other.id, Progress(10, remaining=40.0))
+    registry.admit(make_job())
+    assert refused(registry) == 40
+
+
+def test_room_that_was_promised_is_not_promised_again() -> None:
+    registry = make_registry(per_user=9)
+    first, _ = registry.admit(replace(make_job(), estimate=60), room=100)
+    with pytest.raises(InsufficientSpace):
+        registry.admit(replace(make_job(), estimate=60), room=100)
+    with pytest.raises(InsufficientSpace):
+        registry.check_room(41, 100)
+    registry.check_room(40, 100)
+    assert registry.all() == [first]
+    finish(registry, first)
+    registry.admit(replace(make_job(), estimate=60), room=100)
 
 
 def test_a_key_gives_the_same_job_even_after_its_end_and_refuses_another_request() -> None:

@@ -4,100 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
+import psutil
 import pytest
 from conftest import World
+from daemons import EXPORTD, PATIENCE, environment, run, serving
 
 pytestmark = pytest.mark.e2e
-
-FULL = {
-    "includeOriginalImages": True,
-    "annotationFormats": ["coco", "yolo", "json"],
-    "includeDocumentation": True,
-}
-PATIENCE = 60
-"""Seconds after which a process is taken to hang."""
-
-
-class Daemon:
-    """`exportd serve` over a world's data directory."""
-
-    def __init__(self, world: World, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-        self.world, self.process, self.url, self.log = world, process, url, log
-        self.base = f"/api/projects/{world.project_id}/export"
-        self.http = httpx.Client(base_url=url, headers=self._headers(), trust_env=False, timeout=PATIENCE)
-
-    def _headers(self) -> dict[str, str]:
-        data = str(self.world.settings.data)
-        token = run("token", "--user", "alice@example.org", "--data", data).stdout.strip()
-        return {"Authorization": f"Bearer {token}"}
-
-    def start(self) -> str:
-        answer = self.http.post(self.base, json={"options": FULL})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["jobId"])
-
-    def status(self, job: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get(f"{self.base}/{job}/status").json()
-        return found
-
-    def wait_ended(self, job: str) -> dict[str, Any]:
-        end = time.monotonic() + PATIENCE
-        while (found := self.status(job))["status"] in ("pending", "processing"):
-            assert time.monotonic() < end
-        return found
-
-    def stop(self, sig: signal.Signals) -> int:
-        self.process.send_signal(sig)
-        return self.process.wait(PATIENCE)
-
-
-def environment() -> dict[str, str]:
-    return {k: v for k, v in os.environ.items() if not k.startswith("EXPORTD_")} | {
-        "EXPORTD_MAX_ACTIVE_JOBS_PER_USER": "3"
-    }
-
-
-def run(*args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "exportd", *args]
-    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
-
-
-@contextmanager
-def serving(world: World) -> Iterator[Daemon]:
-    data = world.settings.data
-    (data / "daemon.json").unlink(missing_ok=True)
-    log = data.parent / "serve.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "exportd", "serve", "--data", str(data), "--port", "0"],
-            env=environment(),
-            stdout=out,
-            stderr=out,
-        )
-    try:
-        end = time.monotonic() + PATIENCE
-        while not (data / "daemon.json").exists():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end
-        daemon = Daemon(world, process, json.loads((data / "daemon.json").read_text())["url"], log)
-        with daemon.http:
-            yield daemon
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
 
 
 def test_after_a_kill_what_was_completed_is_there_and_what_was_not_is_failed(slow_world: World) -> None:
@@ -133,6 +50,13 @@ def test_sigterm_ends_an_idle_daemon_and_the_second_one_a_busy_one(world: World)
             assert daemon.process.wait(PATIENCE) == 0
         assert "Traceback" not in daemon.log.read_text()
     assert not (world.settings.data / "daemon.json").exists()
+
+
+def test_it_takes_as_many_descriptors_as_it_is_allowed(world: World) -> None:
+    few = ("sh", "-c", 'ulimit -Sn 300 && exec "$@"', "sh", *EXPORTD)
+    with serving(world, few) as daemon:
+        soft, hard = psutil.Process(daemon.process.pid).rlimit(psutil.RLIMIT_NOFILE)
+        assert soft == hard > 300
 
 
 def test_a_second_daemon_on_the_same_directory_is_refused_in_words(world: World) -> None:
@@ -173,7 +97,7 @@ def test_ctrl_c_in_export_cancels_the_job_on_the_server(slow_world: World, tmp_p
     world, data = slow_world, slow_world.settings.data
     with serving(world) as daemon:
         for _ in range(3):
-            command = [sys.executable, "-m", "exportd", "export", world.project_id, "-o", str(tmp_path / "c.zip")]
+            command = [*EXPORTD, "export", world.project_id, "-o", str(tmp_path / "c.zip")]
             process = subprocess.Popen(
                 [*command, "--data", str(data)], env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE
             )

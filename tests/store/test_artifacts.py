@@ -48,6 +48,7 @@ def test_a_discarded_archive_leaves_nothing_under_either_name(tmp_path: Path, pu
         staged.publish()
     staged.unlink()
     staged.unlink()
+    staged.close()
     assert files(tmp_path) == []
 
 
@@ -59,6 +60,7 @@ def test_a_rewound_file_begins_anew(tmp_path: Path) -> None:
     assert (staged.flush(), staged.size) == (hashlib.sha256(b"2nd").hexdigest(), 3)
     assert (tmp_path / "staging/j.zip").read_bytes() == b"2nd"
     staged.unlink()
+    staged.close()
 
 
 def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
@@ -66,6 +68,7 @@ def test_the_reserve_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(InsufficientSpace):
         staged.write(b"x")
     staged.unlink()
+    staged.close()
 
 
 def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
@@ -79,6 +82,17 @@ def test_a_sweep_takes_what_belongs_to_nobody(tmp_path: Path) -> None:
     swept = artifacts.sweep(lambda: Wanted({"keep"}, {"working"}))
     assert (sorted(swept.removed), swept.stuck) == (["dead.zip", "orphan.zip"], [])
     assert files(tmp_path) == ["archives/keep.zip", "staging/working.zip"]
+
+
+def test_what_is_written_already_is_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts = Artifacts(tmp_path, NO_RESERVE)
+    monkeypatch.setattr(artifacts, "free", lambda: 5)
+    staged = artifacts.stage("j")
+    staged.write(b"x" * 3000)
+    assert artifacts.room() == 3005
+    staged.publish()
+    staged.close()
+    assert artifacts.room() == 5
 
 
 def test_a_sweep_goes_on_past_what_cannot_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
