@@ -14,10 +14,11 @@ from click.testing import CliRunner
 
 from exportd.cli import cli
 from exportd.cli.deploying import FILES
-from exportd.cli.failures import USAGE
+from exportd.cli.failures import CANCELLED, USAGE
 from exportd.daemon import STOP_SLACK
 from exportd.settings import PREFIX, Settings
-from exportd.web import openapi, server
+from exportd.web import server
+from exportd.web.routes import ROUTES
 from exportd.web.socketio.session import PING_INTERVAL, PING_TIMEOUT
 from exportd.web.socketio.views import PATH
 
@@ -73,6 +74,7 @@ def test_the_unit_waits_for_the_drain_and_does_not_repeat_what_settings_forbid()
     (minutes,) = re.findall(r"(\d+)min", unit("TimeoutStopSec")[0])
     assert int(minutes) * 60 > default.drain_timeout + default.cleanup_timeout + STOP_SLACK
     assert unit("RestartPreventExitStatus") == [str(USAGE)]
+    assert unit("SuccessExitStatus") == [str(CANCELLED)]
     assert unit("Type") == ["notify"]
 
 
@@ -112,7 +114,7 @@ def test_the_container_runs_and_asks_what_there_is() -> None:
     assert container("ENTRYPOINT") == ['["exportd"]']
     assert re.findall(r'\["(\w+)"\]', container("CMD")[0])[0] in cli.commands
     (path,) = re.findall(r"http://127.0.0.1:8765(/\w+)", container("HEALTHCHECK")[0])
-    assert path in {route.path for route in openapi.ROUTES if route.open}
+    assert path in {route.path for route in ROUTES if route.open}
 
 
 # --- nginx ---------------------------------------------------------------------------------------------------------
@@ -127,11 +129,11 @@ def test_the_proxy_knows_what_must_not_be_buffered() -> None:
     assert 'Connection "upgrade"' in by_path[PATH]
     assert "proxy_buffering off;" in by_path["/api/exports/events"]
     (pattern,) = [path for sign, path, _ in rest if sign == "~" and "download" in path]
-    download = next(route.path for route in openapi.ROUTES if route.operation == "download_export")
+    download = next(route.path for route in ROUTES if route.operation == "download_export")
     assert re.search(pattern, download)
     assert "proxy_max_temp_file_size 0;" in by_path[pattern]
     assert not re.search(pattern, download + "-token")
-    assert {"/api/exports/events"} <= {route.path for route in openapi.ROUTES}
+    assert {"/api/exports/events"} <= {route.path for route in ROUTES}
 
 
 def test_the_proxy_takes_what_exportd_takes_and_lets_go_first() -> None:
