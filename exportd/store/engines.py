@@ -83,7 +83,7 @@ def _create(path: Path) -> None:
 def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     """Connections to a SQLite file. Those that write set WAL mode, so that readers go on meanwhile, and take the write
     lock when a transaction begins, so that none fails half-way; those that read change nothing."""
-    engine = sa.create_engine(_sqlite(path), connect_args=_ARGUMENTS, pool_size=4, max_overflow=CONNECTIONS - 4)
+    engine = sa.create_engine(_sqlite(path), connect_args=_arguments(), pool_size=4, max_overflow=CONNECTIONS - 4)
     _prepare(engine, "PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
     if not read_only:
 
@@ -100,7 +100,7 @@ def sqlite_engines(path: Path) -> Engines:
     Only one in WAL mode, as the embedded one is, has snapshots. In another a transaction would keep its writer out as
     long as an export reads: there each statement sees its own moment.
     """
-    snapshots = sa.create_engine(_sqlite(path), connect_args=_ARGUMENTS, poolclass=NullPool)
+    snapshots = sa.create_engine(_sqlite(path), connect_args=_arguments(), poolclass=NullPool)
     _prepare(snapshots, "PRAGMA query_only = ON")
 
     @sa.event.listens_for(snapshots, "begin")
@@ -111,7 +111,8 @@ def sqlite_engines(path: Path) -> Engines:
     return Engines(sqlite_engine(path, read_only=True), snapshots)
 
 
-_ARGUMENTS = {"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None}
+def _arguments() -> dict[str, object]:
+    return {"timeout": BUSY_TIMEOUT, "check_same_thread": False, "isolation_level": None}
 
 
 def _sqlite(path: Path) -> URL:
