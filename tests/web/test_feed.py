@@ -41,7 +41,7 @@ from exportd.web.feed import (
 
 USER = User("u1", "a@example.org")
 AT = datetime(2026, 1, 31, tzinfo=UTC)
-PROJECT, OTHER = str(uuid.uuid4()), str(uuid.uuid4())
+PROJECT, OTHER = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 
 class Line:
@@ -214,7 +214,7 @@ async def test_a_narrowed_stream_resumes_narrowed() -> None:
         (Only(), [mine.id, foreign.id]),
         (Only(job_id=foreign.id), [foreign.id]),
         (Only(project_id=PROJECT), [mine.id]),
-        (Only(job_id=str(uuid.uuid4())), []),
+        (Only(job_id=str(uuid.UUID(int=3))), []),
     ):
         with hub.watch(USER) as feed:
             feed.resume(first.id, 1)

@@ -50,7 +50,7 @@ from exportd.web.socketio.session import (
 USER, OTHER = User("u1", "a@example.org"), User("u2", "b@example.org")
 AT = datetime(2026, 1, 31, tzinfo=UTC)
 DONE = {"success": True}
-PROJECT, FOREIGN = str(uuid.uuid4()), str(uuid.uuid4())
+PROJECT, FOREIGN = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 SECRET, SETTINGS = b"test-" + b"0123456789abcdef" * 3, Settings(data=Path("nowhere"))
 
 
@@ -455,7 +455,7 @@ async def test_who_waits_for_an_answer_gets_one(said: str, answers: list[object]
         assert await session.poll() == packets.PING_TEXT, "who does not wait gets none"
 
 
-@pytest.mark.parametrize("project", [str(uuid.uuid4()), "nope", ""])
+@pytest.mark.parametrize("project", [str(uuid.UUID(int=9)), "nope", ""])
 async def test_a_foreign_project_cannot_be_joined(project: str) -> None:
     async with running(new_hub()) as engine:
         session = await connect(engine)
