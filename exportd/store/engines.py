@@ -83,7 +83,8 @@ def _create(path: Path) -> None:
 def sqlite_engine(path: Path, *, read_only: bool = False) -> sa.Engine:
     """Connections to a SQLite file. Those that write set WAL mode, so that readers go on meanwhile, and take the write
     lock when a transaction begins, so that none fails half-way; those that read change nothing."""
-    engine = sa.create_engine(_sqlite(path), connect_args=_arguments(), pool_size=4, max_overflow=CONNECTIONS - 4)
+    # Two are kept: to open another takes a fraction of a millisecond, and each holds two descriptors.
+    engine = sa.create_engine(_sqlite(path), connect_args=_arguments(), pool_size=2, max_overflow=CONNECTIONS - 2)
     _prepare(engine, "PRAGMA query_only = ON" if read_only else "PRAGMA journal_mode = WAL")
     if not read_only:
 
