@@ -30,20 +30,26 @@ class Pace:
     def __init__(self) -> None:
         self._free = Event()
         self._free.set()
-        self._hurrying = 0
+        self._hurrying: set[object] = set()
+        """Those whom the latest standstill is for."""
         self._until = self._next = time.monotonic()
 
     @contextmanager
     def hurry(self) -> Iterator[None]:
-        """Threads stand still while the block lasts, if they have not just done so. Of the event loop's thread."""
-        if not self._hurrying and (now := time.monotonic()) >= self._next:
+        """Threads stand still while the block lasts, if they have not just done so. Of the event loop's thread.
+
+        Who stays longer than a standstill, as a client does that does not take its answer, has no part in the next one.
+        """
+        if (now := time.monotonic()) >= self._next:
             self._until, self._next = now + STANDSTILL, now + INTERVAL
+            self._hurrying = set()
             self._free.clear()
-        self._hurrying += 1
+        me = object()
+        self._hurrying.add(me)
         try:
             yield
         finally:
-            self._hurrying -= 1
+            self._hurrying.discard(me)
             if not self._hurrying:
                 self._free.set()
 

@@ -1,7 +1,7 @@
 """One pass from members to the staging file: lanes that prepare side by side, one writer that takes them in order.
 
 Each lane is a task that runs a generator of members in worker threads, a batch of about a megabyte a time, and is ahead
-of the writer by a bounded number of batches. So overlays are drawn while originals are copied, memory does not depend on
+of the writer by a bounded number of batches. So the next stages are prepared while one is written, memory does not depend on
 the project, and the archive still has its members in the fixed order. A cancel falls between two pieces: threads look
 for it at every piece, and generators are closed wherever they stand.
 """

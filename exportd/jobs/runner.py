@@ -148,8 +148,8 @@ class _Attempt:
         return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
 
     async def _read(self, dataset: ProjectDataset, snapshot: Catalogue, lanes: list[Lane], index: int) -> None:
-        """Reads the polygons while originals are copied already; all else that needs them waits. Then the snapshot has
-        served: a database keeps for it what others delete."""
+        """Reads the polygons; what needs them waits. Then the snapshot has served: a database keeps for it what others
+        delete."""
         if self._job.options.include_documentation or any(lane.waits for lane in lanes):
 
             async def count(batch: Batch) -> None:

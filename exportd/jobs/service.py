@@ -13,7 +13,6 @@ import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TypeVar
@@ -44,6 +43,7 @@ from exportd.errors import (
     ShuttingDown,
 )
 from exportd.formats.table import unmet
+from exportd.jobs.estimate import Estimate
 from exportd.jobs.gallery import Gallery, Known, Page, Picture, Wanted
 from exportd.jobs.hub import Feed, Hub
 from exportd.jobs.ledger import Ledger, open_ledger
@@ -59,45 +59,11 @@ from exportd.store.artifacts import Artifacts, DataLock
 from exportd.store.catalogue import Catalogue, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
-from exportd.store.totals import Totals
 
 T = TypeVar("T")
 
 LISTED = 200
 """Jobs that `exports` lists, the newest."""
-
-TEXT_RATIO = 0.6
-"""Bytes in the archive for a byte of polygon text and format, deflated; on the high side, it is an estimate of room."""
-
-OVERLAY_RATIO = 2.0
-"""Bytes of an overlay for a pixel: a noisy picture in colours has about one."""
-
-ROW_BYTES = 500
-"""Of a row of metrics, in whatever form."""
-
-MEMBER_BYTES = 700
-"""Headers, directory and manifest for a member."""
-
-ARCHIVE_BYTES = 64 << 10
-"""What every archive has besides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What an export would hold. `bytes` errs on the high side."""
-
-    images: int
-    annotations: int
-    bytes: int
-    warnings: tuple[str, ...]
-
-    def as_wire(self) -> dict[str, object]:
-        return {
-            "images": self.images,
-            "annotations": self.annotations,
-            "bytes": self.bytes,
-            "warnings": list(self.warnings),
-        }
 
 
 class Download:
@@ -395,22 +361,10 @@ class Service:
         project = await trio.to_thread.run_sync(self.catalogue.project, project_id)
         totals = await trio.to_thread.run_sync(self.catalogue.totals, project_id, options.selected_image_ids)
         warnings = tuple(unmet(options, project.type if project else ""))
-        return Estimate(totals.images, totals.annotations, _archive_bytes(options, totals), warnings)
+        return Estimate.of(options, totals, warnings)
 
     async def _room(self) -> int:
         return await trio.to_thread.run_sync(self._artifacts.room)
-
-
-def _archive_bytes(options: ExportOptions, totals: Totals) -> int:
-    """What the archive is likely to need at most."""
-    texts = len(options.annotation_formats)
-    size = ARCHIVE_BYTES + totals.images * MEMBER_BYTES * (1 + texts) + int(totals.polygon_bytes * texts * TEXT_RATIO)
-    size += totals.annotations * ROW_BYTES * len(options.metrics_formats)
-    if options.include_original_images:
-        size += totals.image_bytes
-    if options.include_visualizations:
-        size += int(totals.pixels * OVERLAY_RATIO) + totals.images * MEMBER_BYTES
-    return size
 
 
 def _check_archive(job: Job, now: datetime) -> None:

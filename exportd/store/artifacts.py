@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
-from exportd.store.writeback import write_range
+from exportd.store.writeback import forget_range, write_range
 
 SPACE_INTERVAL = 16 << 20
 """Bytes between two looks at the free space."""
@@ -215,12 +215,13 @@ class Staged:
         self._told = self.size
 
     def _write_window(self) -> None:
-        """Has the newest window written, and waits until the one before is on the disk."""
+        """Has the newest window written, and waits until the one before is on the disk. That one leaves memory: a cancel
+        waits for the kernel to free what is there, and other programs have better use for it."""
         begin = self._windows * WINDOW
         write_range(self._fd, begin, WINDOW, wait=False)
         if begin:
             write_range(self._fd, begin - WINDOW, WINDOW, wait=True)
-            os.posix_fadvise(self._fd, begin - WINDOW, WINDOW, os.POSIX_FADV_DONTNEED)
+            forget_range(self._fd, begin - WINDOW, WINDOW)
         self._windows += 1
 
 

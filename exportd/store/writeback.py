@@ -1,7 +1,7 @@
-"""Parts of a file to the disk, before the fsync that makes the whole durable: it has little left to do then.
+"""Parts of a file to the disk and out of memory, before the fsync that makes the whole durable: it has little left to do then.
 
-`sync_file_range` is Linux's own and the standard library has no name for it. Elsewhere, and on file systems that do not
-take it, nothing is done here. Where it is taken its errors count: the kernel tells of a page that could not be written
+`sync_file_range` is Linux's own and the standard library has no name for it; not every system has `posix_fadvise`. Elsewhere,
+and on file systems that do not take them, nothing is done here. Where it is taken its errors count: the kernel tells of a page that could not be written
 once for each open file, and the fsync that follows would return as if all were well.
 """
 
@@ -26,6 +26,12 @@ def write_range(fd: int, offset: int, length: int, *, wait: bool) -> None:
     failed = _sync_file_range(fd, offset, length, _WAIT_BEFORE | _WRITE | _WAIT_AFTER if wait else _WRITE)
     if failed and (code := ctypes.get_errno()) not in _NOT_TAKEN:
         raise OSError(code, os.strerror(code))
+
+
+def forget_range(fd: int, offset: int, length: int) -> None:
+    """Lets the kernel give up its copy of what is on the disk. Raises OSError."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
 
 
 def _find() -> Callable[[int, int, int, int], int] | None:

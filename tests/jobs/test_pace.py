@@ -32,7 +32,8 @@ async def test_threads_stand_still_while_somebody_is_in_a_hurry_and_their_own_ca
     assert not await stands_still(paced)
 
 
-async def test_the_last_of_several_lets_them_go(paced: Pace) -> None:
+async def test_the_last_of_several_lets_them_go(paced: Pace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "INTERVAL", EVER)
     with paced.hurry():
         with paced.hurry():
             assert await stands_still(paced)
@@ -59,4 +60,11 @@ async def test_a_stream_of_cancels_does_not_stop_exports(paced: Pace, monkeypatc
     with paced.hurry():
         assert await stands_still(paced)
     with paced.hurry():
+        assert not await stands_still(paced)
+
+
+async def test_who_does_not_take_their_answer_keeps_nobody_else_from_going_first(paced: Pace) -> None:
+    with paced.hurry():  # of a client that does not read, and the next standstill may begin already
+        with paced.hurry():
+            assert await stands_still(paced)
         assert not await stands_still(paced)

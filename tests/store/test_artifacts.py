@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import hashlib
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_an_error_of_writing_ahead_is_not_lost(tmp_path: Path, monkeypatch: pyte
     error = errno.EIO
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         staged.write(bytes(WINDOW))
+    staged.unlink()
+    staged.close()
+
+
+def test_a_system_without_hints_to_its_kernel_writes_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writeback, "_sync_file_range", None)
+    monkeypatch.delattr(os, "posix_fadvise")
+    staged = Artifacts(tmp_path, NO_RESERVE).stage("j")
+    for _ in range(3):
+        staged.write(bytes(WINDOW))
+    assert staged.flush() == hashlib.sha256(bytes(3 * WINDOW)).hexdigest()
     staged.unlink()
     staged.close()
 
