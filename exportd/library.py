@@ -22,7 +22,8 @@ from exportd.core.events import TERMINAL
 from exportd.core.options import ExportOptions, FormatId, MetricsId, StartRequest
 from exportd.core.users import User
 from exportd.errors import JobConflict, SettingsError
-from exportd.jobs.service import Download, Service, open_service
+from exportd.jobs.downloads import Download
+from exportd.jobs.service import Service, open_service
 from exportd.settings import Settings
 from exportd.store.importers import import_coco, import_project
 from exportd.store.jsonstream import walk

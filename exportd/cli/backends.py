@@ -19,7 +19,8 @@ from exportd.core.options import parse_start
 
 if TYPE_CHECKING:
     from exportd.core.users import User
-    from exportd.jobs.service import Download, Service
+    from exportd.jobs.downloads import Download
+    from exportd.jobs.service import Service
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import sqlite3
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TypeVar
 
 import orjson
 import trio
@@ -28,14 +25,9 @@ from exportd.core.users import Access, User
 from exportd.errors import (
     DataDirectoryUnusable,
     ExportActive,
-    ExportCancelled,
     ExportCompleted,
-    ExportExpired,
-    ExportFailed,
-    ExportNotReady,
     InsufficientSpace,
     InvalidRequest,
-    JobConflict,
     NotAllowed,
     NotFound,
     Problem,
@@ -43,6 +35,7 @@ from exportd.errors import (
     ShuttingDown,
 )
 from exportd.formats.table import unmet
+from exportd.jobs.downloads import Download, check_archive, no_archive
 from exportd.jobs.estimate import Estimate
 from exportd.jobs.gallery import Gallery, Known, Page, Picture, Wanted
 from exportd.jobs.hub import Feed, Hub
@@ -60,32 +53,8 @@ from exportd.store.catalogue import Catalogue, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
 
-T = TypeVar("T")
-
 LISTED = 200
 """Jobs that `exports` lists, the newest."""
-
-
-class Download:
-    """A completed job's archive, open. Expiry and deletion do not touch who has it open."""
-
-    def __init__(self, job: Job, fd: int) -> None:
-        self.job, self.fd = job, fd
-        self.size = job.file_size or 0
-
-    def close(self) -> None:
-        """Closes the descriptor; again is fine."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-    def __enter__(self) -> Download:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Service:
@@ -166,7 +135,7 @@ class Service:
             at = wire_time(job.completed_at)
             raise ExportCompleted("The export is completed already.", job.id, job.status, completedAt=at)
         if job.state is not State.CANCELLED:
-            raise _no_archive(job)
+            raise no_archive(job)
         return job, decided
 
     def hurry(self) -> AbstractContextManager[None]:
@@ -175,14 +144,14 @@ class Service:
         return self._pace.hurry()
 
     async def open_download(self, user: User, project_id: str, job_id: str) -> Download:
-        """The archive, open. Raises `NotFound` and what `_no_archive` makes of a job without one."""
+        """The archive, open. Raises `NotFound` and what `no_archive` makes of a job without one."""
         await self._see(user, project_id, job_id)
         return self._registry.reading(job_id, self._open)
 
     async def check_download(self, user: User, project_id: str, job_id: str) -> Job:
         """The job, if its archive can be downloaded. Raises as `open_download`."""
         job = await self._see(user, project_id, job_id)
-        _check_archive(job, self._now())
+        check_archive(job, self._now())
         return job
 
     async def delete(self, user: User, project_id: str, job_id: str) -> None:
@@ -319,7 +288,7 @@ class Service:
         return job.as_wire(self._supervisor.position(job))
 
     def _open(self, job: Job) -> Download:
-        _check_archive(job, self._now())
+        check_archive(job, self._now())
         return Download(job, self._artifacts.open(job.id))
 
     def _key(self, user: User, project_id: str, request: StartRequest, key: str | None) -> Key | None:
@@ -365,27 +334,6 @@ class Service:
 
     async def _room(self) -> int:
         return await trio.to_thread.run_sync(self._artifacts.room)
-
-
-def _check_archive(job: Job, now: datetime) -> None:
-    if job.state is not State.COMPLETED or job.expired_at is not None or (job.expires_at and job.expires_at <= now):
-        raise _no_archive(job)
-
-
-def _no_archive(job: Job) -> JobConflict:
-    """Why the job has no archive that could be had."""
-    match job.state:
-        case State.CANCELLED:
-            return ExportCancelled(
-                "The export was cancelled.", job.id, job.status, cancelledAt=wire_time(job.cancelled_at)
-            )
-        case State.FAILED:
-            return ExportFailed(f"The export failed. {job.error or ''}".strip(), job.id, job.status)
-        case State.COMPLETED:
-            at = wire_time(job.expired_at or job.expires_at)
-            return ExportExpired("The archive was kept for its time and is gone.", job.id, job.status, expiredAt=at)
-        case _:
-            return ExportNotReady("The export is not finished yet.", job.id, job.status)
 
 
 def _recovered(

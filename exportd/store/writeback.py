@@ -1,8 +1,8 @@
 """Parts of a file to the disk and out of memory, before the fsync that makes the whole durable: it has little left to do then.
 
 `sync_file_range` is Linux's own and the standard library has no name for it; not every system has `posix_fadvise`. Elsewhere,
-and on file systems that do not take them, nothing is done here. Where it is taken its errors count: the kernel tells of a page that could not be written
-once for each open file, and the fsync that follows would return as if all were well.
+and on file systems that do not take them, nothing is done here. Where they are taken errors count: the kernel tells of a
+page that could not be written once for each open file, and the fsync that follows would return as if all were well.
 """
 
 from __future__ import annotations

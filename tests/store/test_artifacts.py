@@ -3,7 +3,6 @@
 import ctypes
 import errno
 import hashlib
-import hashlib
 import os
 import shutil
 from pathlib import Path
