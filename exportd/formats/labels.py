@@ -71,7 +71,12 @@ def labels(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick 
         yield Tick(image.name)
     yield from losses.warnings()
     if hidden:
-        yield Warn(_hidden(hidden))
+        why = "outside of the image, too small, or covered by smaller ones."
+        yield Warn(
+            f"Label images: 1 polygon has no pixel: it is {why}",
+            f"Label images: {{count}} polygons have no pixel: they are {why}",
+            hidden,
+        )
 
 
 def _member(image: Image, ending: str, media_type: str, chunks: Iterator[bytes]) -> Member:
@@ -83,11 +88,6 @@ def _member(image: Image, ending: str, media_type: str, chunks: Iterator[bytes])
         source_image_id=image.id,
         original_name=image.original_name,
     )
-
-
-def _hidden(count: int) -> str:
-    who = "1 polygon has no pixel: it is" if count == 1 else f"{count} polygons have no pixel: they are"
-    return f"Label images: {who} outside of the image, too small, or covered by smaller ones."
 
 
 class _Picture:
