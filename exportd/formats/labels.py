@@ -31,7 +31,7 @@ from exportd.formats.streaming import Losses, batches, size_of
 
 FOLDER = "annotations/labels/"
 
-STRIP_PIXELS = 1 << 20
+STRIP_PIXELS = 1 << 19
 """Of a strip, about; painted, packed and coloured in some milliseconds each."""
 
 SMALL = 1 << 13

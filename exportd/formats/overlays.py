@@ -25,7 +25,7 @@ from exportd.formats.layers import Layer, badge_layer, dot_radius, line_layer, p
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
 
-BAND_PIXELS = 1 << 20
+BAND_PIXELS = 1 << 19
 
 PAUSE = 2e7
 """Estimated nanoseconds of drawing between two places to look for a cancel."""
