@@ -32,6 +32,9 @@ class Told:
         self.cancels = 0
         self.refusal: Exception | None = None
 
+    async def images(self, _offset: int) -> list[tuple[str, str]]:
+        return []
+
     async def start(self) -> str:
         await self.started.wait()
         return JOB

@@ -61,7 +61,8 @@ def page() -> str:
         '<link rel="icon" href="/static/icon.svg">\n<script src="/static/theme.js"></script>\n'
         '<link rel="stylesheet" href="/static/base.css"><link rel="stylesheet" href="/static/docs.css">\n'
         '<body class="docs"><a class="skip" href="#top">Skip to the calls</a>\n'
-        f'<nav aria-label="Calls"><a class="brand" href="/">exportd</a>{"".join(_links(groups))}</nav>\n'
+        '<nav aria-label="Calls"><a class="brand" href="/"><img src="/static/icon.svg" alt="" width="24" height="24">'
+        f"exportd</a>{''.join(_links(groups))}</nav>\n"
         f'<main id="top"><h1>exportd API</h1>\n<p class="lead">{escape(info["description"])} Version '
         f'{escape(info["version"])}, also as <a href="/openapi.json">openapi.json</a>.</p>\n'
         f"<h2>Who you are</h2><p>{IDENTITY}</p>\n<h2>Errors</h2><p>{ERRORS}</p>\n"
@@ -82,13 +83,13 @@ def _links(groups: dict[str, list[_Call]]) -> Iterator[str]:
         links = "".join(
             f'<li><a href="#{operation["operationId"]}">{escape(operation["summary"])}</a>' for _, _, operation in calls
         )
-        yield f"<h2>{escape(title)}</h2><ul>{links}</ul>"
+        yield f'<h2><a href="#{_name(title)}">{escape(title)}</a></h2><ul>{links}</ul>'
     events = "".join(f'<li><a href="#{_anchor(e["event"])}">{escape(e["event"])}</a>' for e in document()["x-events"])
     yield f'<h2><a href="#events">Events</a></h2><ul>{events}</ul>'
 
 
 def _section(title: str, calls: Iterable[_Call]) -> str:
-    return f"<section><h2>{escape(title)}</h2>{''.join(_call(*call) for call in calls)}</section>"
+    return f'<section id="{_name(title)}"><h2>{escape(title)}</h2>{"".join(_call(*call) for call in calls)}</section>'
 
 
 def _call(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -144,6 +145,10 @@ def _events() -> str:
         for e in document()["x-events"]
     )
     return f'<section id="events"><h2>Events</h2><p>{EVENTS}</p>{found}</section>'
+
+
+def _name(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _anchor(event: str) -> str:
