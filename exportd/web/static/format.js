@@ -12,6 +12,8 @@ const precise = new Intl.DateTimeFormat("en", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
 });
 
+const SHORT = 18; // letters
+
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 export const plain = (value) => number.format(value);
@@ -73,7 +75,8 @@ export function rate(value) {
   return value < 9.5 ? value.toFixed(1) : plain(Math.round(value));
 }
 
-// What stands in one line, and breaks between its parts only.
-export const parts = (...values) => values.filter(Boolean).map((value) => value.replaceAll(" ", "\u00a0")).join(" · ");
+// What stands in one line; where it has to be broken, short parts stay whole.
+export const parts = (...values) => values.filter(Boolean)
+  .map((value) => (value.length < SHORT ? value.replaceAll(" ", "\u00a0") : value)).join(" · ");
 
 export const remaining = (seconds) => (seconds < 2 ? "almost done" : `about ${duration(seconds)} left`);
