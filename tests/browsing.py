@@ -49,6 +49,9 @@ STAGES = ["Annotations", "Metrics", "Overlays", "Originals", "Documentation", "F
 SOON = 20_000
 """Milliseconds after which something on the page is taken never to come."""
 
+AT_WORK = 60_000
+"""Milliseconds for what comes only when the daemon has worked for a while, which a busy machine lets take its time."""
+
 WIDE, NARROW = (1280, 860), (360, 740)
 
 

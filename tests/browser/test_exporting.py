@@ -11,7 +11,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from browsing import FILM, STAGES, Daemon, Lab, Visitor, begin, cancel, card, expect, open_dialog, start, state
+from browsing import AT_WORK, FILM, STAGES, Daemon, Lab, Visitor, begin, cancel, card, expect, open_dialog, start, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -70,8 +70,8 @@ def test_every_bar_only_goes_forward(visitor: Visitor) -> None:
     job = start(page, FILM, everything=True)
     expect(card(page, job).locator(".stages .label")).to_have_text(STAGES)
     page.evaluate("window.shift = 0")
-    expect(card(page, job).locator(".pace")).to_contain_text("a second")
-    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[2-9]\d %"))
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
+    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[2-9]\d %"), timeout=AT_WORK)
     assert page.evaluate("window.shift") < 0.001, "nothing moves but the bars"
     cancel(page, job)
     seen = page.evaluate("window.seen")
@@ -134,7 +134,7 @@ def test_a_reload_in_mid_export_goes_on_where_it_was(visitor: Visitor) -> None:
     before = int(percent.inner_text().removesuffix(" %"))
     page.reload()
     assert int(percent.inner_text().removesuffix(" %")) >= before
-    expect(card(page, job).locator(".pace")).to_contain_text("a second")
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
     expect(card(page, job).locator(".stages .label")).to_have_text(STAGES)
     cancel(page, job)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browsing import (
+    AT_WORK,
     FILM,
     Daemon,
     Lab,
@@ -138,6 +139,7 @@ def test_without_websocket_there_are_other_ways(visitor: Visitor, blocked: int, 
     mode(page, expected)
     job = start(page, FILM, everything=True)
     expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
     card(page, job).get_by_role("button", name="Cancel").click()
     state(page, job, "cancelled")
     later = start(page, "Wound healing, plate 7")

@@ -84,9 +84,9 @@ export class Exports {
   }
 
   #nothing({ chosen }) {
-    const watch = "You can watch it here, cancel it at any moment, and download the archive.";
-    if (!chosen) return [icon("archive"), h("h3", {}, "No exports yet"), h("p", {}, `Choose Export beside a project. ${watch}`)];
-    return [icon("archive"), h("h3", {}, "Nobody has exported this project yet"), h("p", {}, watch),
+    const watch = "can watch it here, cancel it at any moment, and download the archive.";
+    if (!chosen) return [icon("archive"), h("h3", {}, "No exports yet"), h("p", {}, `Choose Export beside a project. You ${watch}`)];
+    return [icon("archive"), h("h3", {}, "Nobody has exported this project yet"), h("p", {}, `Whoever does ${watch}`),
       h("button", { type: "button", onclick: this.actions.begin }, "Export it")];
   }
 }

@@ -19,11 +19,12 @@ export function stateOf(job, now) {
   return job.cancelling && isActive(job) ? "cancelling" : job.status;
 }
 
-// A snapshot from the daemon on top of what is known. It may have been taken before events that came already.
-export function merged(known, fresh) {
-  if (!known) return noted({ seq: 0, stages: {}, samples: [], ...fresh }, fresh);
+// A snapshot from the daemon on top of what is known. It may have been taken before events that came already. With `time`
+// the rate is taken of snapshots, where no events come.
+export function merged(known, fresh, time = null) {
+  if (!known) return noted({ seq: 0, stages: {}, samples: [], ...fresh }, fresh, time);
   const isBehind = RANK[fresh.status] < RANK[known.status] || (fresh.status === "processing" && fresh.progress < known.progress);
-  return isBehind ? { ...known, ...lasting(fresh) } : noted({ ...known, ...fresh }, fresh);
+  return isBehind ? { ...known, ...lasting(fresh) } : noted({ ...known, ...fresh }, fresh, time);
 }
 
 // What is so from the beginning, and what an event alone may not have told.
