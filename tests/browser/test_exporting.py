@@ -207,10 +207,15 @@ def test_a_scale_is_remembered_for_its_project_alone(visitor: Visitor) -> None:
 
 def test_a_cancel_takes_nobodys_focus_away(visitor: Visitor) -> None:
     page = visitor().open()
+    held: list[Any] = []
+    page.route("**/cancel", lambda route: held.append(route))
     job = start(page, FILM, everything=True)
-    card(page, job).get_by_role("button", name="Cancel").click()
+    with page.expect_request("**/cancel"):
+        card(page, job).get_by_role("button", name="Cancel").click()
     page.get_by_label("Search projects").focus()
-    state(page, job, "cancelled")
+    held.pop().continue_()
+    expect(page.locator(".toast")).to_be_visible()
+    page.evaluate("new Promise((done) => setTimeout(done))")  # what the page does next has been done
     expect(page.get_by_label("Search projects")).to_be_focused()
 
 
