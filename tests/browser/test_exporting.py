@@ -208,7 +208,7 @@ def test_a_scale_is_remembered_for_its_project_alone(visitor: Visitor) -> None:
 def test_a_cancel_takes_nobodys_focus_away(visitor: Visitor) -> None:
     page = visitor().open()
     held: list[Any] = []
-    page.route("**/cancel", lambda route: held.append(route))
+    page.route("**/cancel", lambda route: held.append(route))  # noqa: PLW0108 - Playwright notes on it, built-ins do not let it
     job = start(page, FILM, everything=True)
     with page.expect_request("**/cancel"):
         card(page, job).get_by_role("button", name="Cancel").click()

@@ -42,7 +42,7 @@ async function refresh() {
 }
 
 async function loadProjects() {
-  const [list, formats] = await Promise.all([api.projects(), api.formats()]);
+  const [list, formats] = await Promise.all([api.projects(), store.formats ?? api.formats()]);
   store.set({ projects: { state: "ready", list }, formats });
 }
 
