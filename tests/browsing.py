@@ -52,7 +52,7 @@ SOON = 20_000
 AT_WORK = 60_000
 """Milliseconds for what comes only when the daemon has worked for a while, which a busy machine lets take its time."""
 
-WIDE, NARROW = (1280, 860), (360, 740)
+WIDE, MIDDLE, NARROW = (1280, 860), (910, 860), (360, 740)
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------------
@@ -320,6 +320,7 @@ Colours = Literal["light", "dark"]
 LOOKS: tuple[tuple[str, tuple[int, int], Colours, bool], ...] = (
     ("wide", WIDE, "light", False),
     ("wide", WIDE, "dark", True),
+    ("middle", MIDDLE, "light", False),
     ("narrow", NARROW, "dark", False),
     ("narrow", NARROW, "light", True),
 )
@@ -327,7 +328,7 @@ LOOKS: tuple[tuple[str, tuple[int, int], Colours, bool], ...] = (
 
 
 def look(page: Page, name: str, full: bool = False, judge: bool = True) -> None:
-    """Screenshots in light and dark, narrow and wide; axe must find nothing, and nothing may reach beyond the window."""
+    """Screenshots in light and dark, from narrow to wide; axe must find nothing, and nothing may reach beyond the window."""
     found: list[str] = []
     SHOTS.mkdir(exist_ok=True)
     for size, (width, height), colours, judged in LOOKS:
