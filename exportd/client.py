@@ -120,6 +120,10 @@ class Client:
     async def audit(self, project_id: str, job_id: str) -> list[Json]:
         return await self._list(f"{_job(project_id, job_id)}/audit")
 
+    async def images(self, project_id: str, offset: int = 0, limit: int = 100) -> Json:
+        """Images of the project in the order of the archive, and how many there are in all."""
+        return await self._object("GET", f"/api/projects/{project_id}/images?offset={offset}&limit={limit}")
+
     async def projects(self) -> list[Json]:
         return await self._list("/api/projects")
 

@@ -44,10 +44,15 @@ PATIENCE = 60
 
 FILM = "Time lapse, 200 frames"
 
+STAGES = ["Annotations", "Metrics", "Overlays", "Originals", "Documentation", "Finishing"]
+
 SOON = 20_000
 """Milliseconds after which something on the page is taken never to come."""
 
-WIDE, NARROW = (1280, 860), (360, 740)
+AT_WORK = 60_000
+"""Milliseconds for what comes only when the daemon has worked for a while, which a busy machine lets take its time."""
+
+WIDE, MIDDLE, NARROW = (1280, 860), (910, 860), (360, 740)
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------------
@@ -111,6 +116,7 @@ class Lab:
         self.small = self._project("Wound healing, plate 7", "wound", 3)
         self.gaps = self._project("Spheroids, day 12 (control)", "spheroid_invasive", 3, lost=1)
         self.broken = self._project("Microscope failure", "spheroid", 2, lost=2)
+        self.plates = self._many("Screen, 250 wells", 250)
         self.shared = self._project("Tubulin dynamics — 微管", "microtubules", 2, owner="bob@example.org")
         with EmbeddedCatalogue(self.settings.data) as embedded:
             embedded.share(self.shared, self.alice.email, ShareStatus.ACCEPTED)
@@ -141,6 +147,16 @@ class Lab:
                 _again(database, "images", f"projectId = '{self.nuclei}'", projectId=f"'{film}'", **changes)
                 _again(database, "segmentations", "imageId NOT LIKE '%-_'", imageId=f"imageId || '-{time}'")
         return film
+
+    def _many(self, title: str, images: int) -> str:
+        """A project of more images than the page asks for at once, all from one file."""
+        project = self._project(title, "spheroid", 1)
+        with closing(sqlite3.connect(self.settings.data / "catalogue.db")) as database, database:
+            ids = [row[0] for row in database.execute("SELECT id FROM images WHERE projectId = ?", [project])]
+            for well in range(1, images):
+                changes = {"id": f"id || '-{well}'", "name": f"'well_{well:03}.png'"}
+                _again(database, "images", f"id = '{ids[0]}'", **changes)
+        return project
 
     def _files(self) -> set[Path]:
         return {file for file in self.settings.uploads_directory.rglob("*") if file.is_file()}
@@ -234,6 +250,16 @@ def visitor(browser: Browser, daemon: Daemon, lab: Lab) -> Iterator[Visitor]:
         assert made.hosts <= {urlsplit(made.daemon.url).netloc}
 
 
+@contextmanager
+def standing_still(daemon: Daemon) -> Iterator[None]:
+    """The process does nothing meanwhile: what moves can be looked at."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+
 def stop(daemon: Daemon) -> None:
     daemon.process.send_signal(signal.SIGTERM)
 
@@ -294,6 +320,7 @@ Colours = Literal["light", "dark"]
 LOOKS: tuple[tuple[str, tuple[int, int], Colours, bool], ...] = (
     ("wide", WIDE, "light", False),
     ("wide", WIDE, "dark", True),
+    ("middle", MIDDLE, "light", False),
     ("narrow", NARROW, "dark", False),
     ("narrow", NARROW, "light", True),
 )
@@ -301,7 +328,7 @@ LOOKS: tuple[tuple[str, tuple[int, int], Colours, bool], ...] = (
 
 
 def look(page: Page, name: str, full: bool = False, judge: bool = True) -> None:
-    """Screenshots in light and dark, narrow and wide; axe must find nothing, and nothing may reach beyond the window."""
+    """Screenshots in light and dark, from narrow to wide; axe must find nothing, and nothing may reach beyond the window."""
     found: list[str] = []
     SHOTS.mkdir(exist_ok=True)
     for size, (width, height), colours, judged in LOOKS:

@@ -135,6 +135,16 @@ def test_options_reach_the_job(project: str) -> None:
     assert (answer["projectName"], answer["file"]) == ("Mine", "Mine.zip")
 
 
+def test_images_are_chosen_by_name_pattern_or_id(project: str, tmp_path: Path) -> None:
+    order = ["export", project, "--format", "coco", "--quiet", "-o", "some.zip"]
+    assert run(*order, "--image", "nuclei_003.png", "--image", "*_001*").exit_code == 0
+    chosen = {name for name in names(tmp_path / "some.zip") if name.startswith("images/")}
+    assert chosen == {"images/nuclei_001.png", "images/nuclei_003.png"}
+    done = run(*order, "--image", "wound*")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "No image of the project has a name like 'wound*'" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "code"),
     [

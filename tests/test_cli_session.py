@@ -32,6 +32,9 @@ class Told:
         self.cancels = 0
         self.refusal: Exception | None = None
 
+    async def images(self, _offset: int) -> list[tuple[str, str]]:
+        return []
+
     async def start(self) -> str:
         await self.started.wait()
         return JOB
@@ -227,3 +230,17 @@ def test_a_bar_takes_every_frame(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr()
     assert said.out == ""
     assert "exported" in said.err
+
+
+def test_a_bar_is_one_line_of_one_length_whatever_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = []
+    for item in ("a.png", "a long name of an image " * 5):
+        with Bar() as bar:
+            data = {"progress": 30, "stage": "images", "stageProgress": {"current": 1, "total": 2, "currentItem": item}}
+            bar.frame({"event": "export:progress", "seq": 1, "data": data | {"estimatedTimeRemaining": 3}})
+        lines.append(capsys.readouterr().err.splitlines()[-1])
+    assert all("30% 3 s left  images 1/2 a" in line for line in lines)
+    assert lines[0].index("30%") == lines[1].index("30%")

@@ -57,6 +57,13 @@ def test_the_defaults_are_taken_unasked(tmp_path: Path) -> None:
     assert load().settings.port == 8765
 
 
+def test_a_question_that_nobody_answers_leaves_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    done = run("init", answers="")
+    assert done.exit_code == 1
+    assert "Nothing is written. Without questions: `exportd init --yes`" in done.stderr
+    assert not (tmp_path / "data" / "exportd.toml").exists()
+
+
 def test_whoever_listens_to_others_gets_a_secret_that_only_the_file_knows(tmp_path: Path) -> None:
     done = run("init", "--yes", "--listen", "192.0.2.1:80", "--json")
     answer = json.loads(done.stdout)

@@ -14,6 +14,8 @@ import trio
 from trio_websocket import WebSocketRequest, serve_websocket
 
 from exportd import client as client_module
+from exportd.cli.backends import Order, Remote
+from exportd.cli.images import choose
 from exportd.client import Client
 from exportd.errors import ChecksumMismatch, ServerRefused, SettingsError, Unreachable
 
@@ -110,6 +112,19 @@ async def test_something_else_at_the_address_is_unreachable() -> None:
     async with client_of(lambda _: httpx.Response(200, text="<html>Hello</html>")) as client:
         with pytest.raises(Unreachable, match="no exportd"):
             await client.projects()
+
+
+async def test_images_are_named_a_page_at_a_time() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        offset = int(request.url.params["offset"])
+        assert request.url.path == f"/api/projects/{PROJECT}/images"
+        rows = [{"id": f"i{number}", "name": f"{number}.png"} for number in range(offset, min(offset + 100, 250))]
+        return httpx.Response(200, json={"total": 250, "images": rows})
+
+    async with client_of(handler) as client:
+        remote = Remote(client, Order(PROJECT, {"selectedImageIds": ["7.png", "24?.png", "i3"]}))
+        await choose(remote)
+    assert remote.order.options["selectedImageIds"] == ["i7", *(f"i{number}" for number in range(240, 250)), "i3"]
 
 
 async def test_the_token_goes_along() -> None:

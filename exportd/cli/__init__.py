@@ -3,7 +3,7 @@
 failures     errors -> sentence, advice, exit code  output      what is printed where; `progress` how an export goes on
 where        options that every command has; which daemon, as whom; `names` which project or job is meant
 serving      serve, demo                            sources     import, user, share, token, config
-exporting    export, download                       jobs        jobs, watch, cancel, audit; `projects` projects
+exporting    export, download; `images` which ones  jobs        jobs, watch, cancel, audit; `projects` projects
 verifying    verify                                 deploying   deploy
 initialising init                                   doctoring   doctor; `checkup` what it looks at
 session      one export from start to file, and what Ctrl-C does to it; `backends` for with and without a daemon

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,11 +36,19 @@ class Order:
         """The same with these annotation formats."""
         return replace(self, options={**self.options, "annotationFormats": list(names)})
 
+    def with_images(self, ids: Sequence[str]) -> Order:
+        """The same of these images alone."""
+        return replace(self, options={**self.options, "selectedImageIds": list(ids)})
+
 
 class Backend(Protocol):
     """Carries out one order. Errors are those of `exportd.errors`."""
 
     order: Order
+
+    async def images(self, offset: int) -> list[tuple[str, str]]:
+        """Ids and names of some images of the project from there on; none behind the last."""
+        ...
 
     async def start(self) -> str:
         """The job id."""
@@ -64,6 +73,10 @@ class Remote:
     def __init__(self, client: Client, order: Order) -> None:
         self._client, self.order = client, order
 
+    async def images(self, offset: int) -> list[tuple[str, str]]:
+        page = await self._client.images(self.order.project_id, offset)
+        return [(row["id"], row["name"]) for row in page["images"]]
+
     async def start(self) -> str:
         return await self._client.start(self.order.project_id, self.order.options, self.order.name)
 
@@ -82,6 +95,12 @@ class Local:
 
     def __init__(self, service: Service, user: User, order: Order) -> None:
         self._service, self._user, self.order = service, user, order
+
+    async def images(self, offset: int) -> list[tuple[str, str]]:
+        from exportd.jobs.gallery import Wanted
+
+        page = await self._service.images(self._user, self.order.project_id, Wanted(offset, sys.maxsize))
+        return [(row.id, row.name) for row in page.rows]
 
     async def start(self) -> str:
         body: Json = {"options": dict(self.order.options)}

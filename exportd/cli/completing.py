@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[\w.,+@%-]+")
 """Titles that need no quotes in any shell."""
 
 
-@click.command()
+@click.command(short_help="Print what makes the shell complete what you type.")
 @click.argument("shell", required=False, type=click.Choice(SHELLS))
 @place_options
 def completion(place: Place, shell: str | None) -> None:

@@ -12,7 +12,7 @@ FILES = {"systemd": "exportd.service", "container": "Containerfile", "nginx": "n
 """What is printed for a word: files of the package, each with what it is for on its first line."""
 
 
-@click.command()
+@click.command(short_help="Print files for systemd, containers and nginx.")
 @click.argument("what", type=click.Choice(list(FILES)))
 @place_options
 def deploy(place: Place, what: str) -> None:

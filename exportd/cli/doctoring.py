@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "fault": ("FAULT", "red")}
 
 
-@click.command()
+@click.command(short_help="Check what exportd stands on; tell how to mend it.")
 @click.option("--images/--no-images", default=True, show_default=True, help="Look at every image file, too.")
 @json_option
 @place_options

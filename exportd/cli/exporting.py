@@ -158,7 +158,9 @@ _EXTRACT = click.option(
 @click.option("--visualizations", is_flag=True, help="Images with the polygons drawn over them.")
 @click.option("--documentation", is_flag=True, help="What is in the archive, for people.")
 @click.option("--scale", type=click.FloatRange(0.001, 1000), metavar="UM", help="Micrometres per pixel, for metrics.")
-@click.option("--image", "images", multiple=True, metavar="ID", help="Only this image; repeat it.")
+@click.option(
+    "--image", "images", multiple=True, metavar="NAME", help="Only images of this name, pattern or id; repeat it."
+)
 @click.option("--name", help="What the archive is called, instead of the project's title.")
 @goal_options
 @daemon_options
@@ -186,6 +188,7 @@ def export(
     exportd export nuclei -o nuclei.zip
     exportd export nuclei --extract nuclei/ --format yolo
     exportd export 5b0c --format coco --no-originals -o - | ssh lab 'cat > nuclei.zip'
+    exportd export nuclei --image 'plate3_*' --format yolo
     exportd export 5b0c --metrics excel --intensity --scale 0.325 --url https://exports.example.org
     """
     import trio
@@ -266,13 +269,15 @@ async def _in_process(where: Where, order: Order, named: bool, goal: Goal) -> tu
 
 async def run(backend: Backend, target_of: Callable[[Json], Path], *, quiet: bool = False) -> tuple[Json, Path]:
     """One export, shown on standard error."""
+    from exportd.cli import images
     from exportd.cli.session import Session
 
+    await images.choose(backend)
     with display(quiet=quiet) as shown:
         return await Session(backend, shown).run(target_of)
 
 
-@click.command()
+@click.command(short_help="Fetch an archive; goes on where it stopped.")
 @click.argument("job", type=job_prefix, shell_complete=completing.jobs)
 @goal_options
 @daemon_options

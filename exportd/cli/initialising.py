@@ -19,10 +19,12 @@ HEADER = """\
 # EXPORTD_* variables win over this file.
 """
 
+NO_QUESTIONS = "Without questions: `exportd init --yes` takes the defaults, `exportd init --help` tells of the rest."
+
 SECRET_NOTE = "# Signs tokens. A platform whose tokens exportd takes has to sign with the same one."  # noqa: S105
 
 
-@click.command()
+@click.command(short_help="Ask three questions and write the settings file.")
 @click.option("--projects", metavar="URL", help="Answers the second question.")
 @click.option("--uploads", metavar="DIR", help="Where the images of that database are.")
 @click.option("--listen", metavar="HOST:PORT", help="Answers the third question.")
@@ -67,7 +69,11 @@ def _default_data() -> str:
 def _ask(question: str, default: str, yes: bool) -> str:
     if yes:
         return default
-    return str(click.prompt(question, default=default, show_default=bool(default), err=True)).strip()
+    try:
+        return str(click.prompt(question, default=default, show_default=bool(default), err=True)).strip()
+    except click.Abort:
+        tell("")
+        raise Failure(f"Nothing is written. {NO_QUESTIONS}") from None
 
 
 def _values(projects: str, uploads: str | None, listen: str) -> dict[str, str | int]:

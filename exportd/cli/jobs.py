@@ -51,7 +51,7 @@ def _row(job: Json) -> Sequence[object]:
     return (job["id"], job["status"], f"{job['progress']} %", job["projectName"], job["createdAt"], bytes_)
 
 
-@click.command()
+@click.command(short_help="Watch an export until it has ended.")
 @JOB
 @quiet_option
 @json_option
@@ -120,7 +120,7 @@ async def _cancel(where: Where, job: str) -> Json:
         return await client.cancel(found["projectId"], found["id"])
 
 
-@click.command()
+@click.command(short_help="Show what happened to an export: when, who, why.")
 @JOB
 @json_option
 @daemon_options

@@ -21,6 +21,13 @@ SETTLED = 1.0
 """Seconds before a rate is told: the first steps tell nothing of those that follow."""
 
 
+BAR = 24
+"""Cells of the bar: what is told beside it may be as long as it likes."""
+
+PER_IMAGE = {"images", "visualizations"}
+"""Stages that count each image once; the others count it for every format."""
+
+
 class Display(Protocol):
     """Shows how an export goes on. A context manager; sync, so that it can be called from anywhere."""
 
@@ -111,10 +118,13 @@ class Bar:
     def __enter__(self) -> Bar:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+        from rich.table import Column
 
-        # No markup: what is described holds names of images.
-        texts = (TextColumn("{task.fields[rest]}", markup=False), TextColumn("{task.description}", markup=False))
-        self._progress = Progress(BarColumn(), TaskProgressColumn(), *texts, console=Console(stderr=True))
+        # One line whatever is described, and a bar that does not change its length with it. No markup: names of images.
+        column = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+        text = TextColumn("{task.description}", markup=False, table_column=column)
+        bar = BarColumn(bar_width=BAR)
+        self._progress = Progress(bar, TaskProgressColumn(), text, console=Console(stderr=True), expand=True)
         self._progress.start()
         return self
 
@@ -138,9 +148,10 @@ class Bar:
     def _update(self, task: TaskID | None, text: str, rest: str, done: float, total: float) -> TaskID | None:
         if self._progress is None:
             return None
+        told = printable(f"{rest}  {text}".strip())
         if task is None:
-            task = self._progress.add_task(text, total=total, rest=rest)
-        self._progress.update(task, completed=done, description=printable(text), rest=rest)
+            task = self._progress.add_task(told, total=total)
+        self._progress.update(task, completed=done, description=told)
         return task
 
 
@@ -160,7 +171,8 @@ def pace(data: dict[str, Any], rate: Rate) -> str:
     count = (data.get("stageProgress") or {}).get("current")
     speed = None if count is None else rate.at(data.get("stage"), count)
     remaining = data.get("estimatedTimeRemaining")
-    return _joined(None if speed is None else f"{speed:.3g} images/s", remaining)
+    what = "images" if data.get("stage") in PER_IMAGE else "steps"
+    return _joined(None if speed is None else f"{speed:.3g} {what}/s", remaining)
 
 
 def fetching(done: int, total: int, rate: Rate) -> str:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from exportd.client import Json
 
 
-@click.command()
+@click.command(short_help="List the projects that you may export.")
 @json_option
 @daemon_options
 def projects(where: Where, as_json: bool) -> None:

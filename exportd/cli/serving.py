@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def serve(
     click.get_current_context().exit(daemon.run(settings, user=user))
 
 
-@click.command()
+@click.command(short_help="Make a sample project, serve it, export it.")
 @click.option("--images", type=click.IntRange(1, 10_000), default=24, show_default=True, help="Images of the sample.")
 @click.option("--once", is_flag=True, help="End after the export, on a terminal too.")
 @json_option
@@ -116,15 +117,25 @@ async def _demo(settings: Settings, images: int, stay: bool, as_json: bool) -> N
 
 def _next(data: Path, target: Path) -> str:
     """What somebody who has come so far may want to try."""
-    place = shlex.join(["--data", str(data)])
+    place, command = shlex.join(["--data", str(data)]), shlex.quote(_command())
     return "\n".join(
         [
             "Try next:",
-            f"  exportd verify {shlex.quote(str(target))}",
-            f"  exportd export sample --extract nuclei --format yolo {place}",
-            f"  exportd serve {place}",
+            f"  {command} verify {shlex.quote(str(target))}",
+            f"  {command} export sample --extract nuclei --format yolo {place}",
+            f"  {command} serve {place}",
         ]
     )
+
+
+def _command() -> str:
+    """How this program is called from here: `exportd` is not on the path of whoever runs it from a checkout."""
+    own = Path(sys.executable).with_name("exportd")
+    found = shutil.which("exportd")
+    if not own.exists() or (found is not None and Path(found).resolve() == own.resolve()):
+        return "exportd"
+    here = Path.cwd()
+    return str(own.relative_to(here)) if own.is_relative_to(here) else str(own)
 
 
 async def _export(url: str, token: str, project_id: str, target: Path) -> tuple[Json, Path]:

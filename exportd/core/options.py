@@ -25,6 +25,8 @@ Colour = Annotated[str, Field(pattern=r"^#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$", exa
 MAX_SELECTED = 100_000
 """Images that one request may name; the limit of the body comes first."""
 
+_CHOSEN = "Images as `GET …/images` names them; left out or null: all."
+
 
 def _enabled(value: object) -> object:
     return bool(value.get("enabled")) if isinstance(value, dict) else value
@@ -72,9 +74,11 @@ class ExportOptions(Wire):
     visualization_options: VisualizationOptions = VisualizationOptions()
     annotation_formats: tuple[FormatId, ...] = ()
     metrics_formats: tuple[MetricsId, ...] = ()
-    intensity_metrics: bool = False
+    intensity_metrics: Annotated[bool, Field(description="With metrics: intensities from the raw pixels.")] = False
     include_documentation: bool = False
-    selected_image_ids: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SELECTED)] | None = None
+    selected_image_ids: (
+        Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SELECTED, description=_CHOSEN)] | None
+    ) = None
     pixel_to_micrometer_scale: Annotated[float, Field(ge=0.001, le=1000, description="µm per pixel.")] | None = None
     mt_metrics: Annotated[LineMetrics, Field(description="Accepted from existing clients, as an object too.")] = False
     mt_kymographs: Annotated[Kymographs, Field(description="Accepted from existing clients, as an object too.")] = False

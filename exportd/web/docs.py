@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from exportd.web import shapes
 from exportd.web.openapi import document
 
 TITLES = {
@@ -41,7 +42,8 @@ EVENTS = (
     'them again. <code>{"action": "unsubscribe"}</code> stops them, <code>{"action": "ping"}</code> is answered with '
     '<code>{"event": "pong"}</code> once everything before it is told. '
     "The order for an export is <em>started</em>, then <em>progress</em> and <em>phase-changed</em>, then exactly one of "
-    "<em>completed</em>, <em>failed</em> and <em>cancelled</em>, then nothing."
+    "<em>completed</em>, <em>failed</em> and <em>cancelled</em>, then nothing. "
+    "Clients of Socket.IO get the same events at <code>/socket.io/</code>."
 )
 
 
@@ -61,11 +63,13 @@ def page() -> str:
         '<link rel="icon" href="/static/icon.svg">\n<script src="/static/theme.js"></script>\n'
         '<link rel="stylesheet" href="/static/base.css"><link rel="stylesheet" href="/static/docs.css">\n'
         '<body class="docs"><a class="skip" href="#top">Skip to the calls</a>\n'
-        f'<nav aria-label="Calls"><a class="brand" href="/">exportd</a>{"".join(_links(groups))}</nav>\n'
+        '<nav aria-label="Calls"><a class="brand" href="/"><img src="/static/icon.svg" alt="" width="24" height="24">'
+        f"exportd</a>{''.join(_links(groups))}</nav>\n"
         f'<main id="top"><h1>exportd API</h1>\n<p class="lead">{escape(info["description"])} Version '
         f'{escape(info["version"])}, also as <a href="/openapi.json">openapi.json</a>.</p>\n'
         f"<h2>Who you are</h2><p>{IDENTITY}</p>\n<h2>Errors</h2><p>{ERRORS}</p>\n"
-        f"{''.join(_section(title, calls) for title, calls in groups.items())}\n{_events()}</main></body></html>\n"
+        f"{''.join(_section(title, calls) for title, calls in groups.items())}\n{_events()}\n"
+        f"{shapes.section(document()['components']['schemas'])}</main></body></html>\n"
     )
 
 
@@ -82,13 +86,16 @@ def _links(groups: dict[str, list[_Call]]) -> Iterator[str]:
         links = "".join(
             f'<li><a href="#{operation["operationId"]}">{escape(operation["summary"])}</a>' for _, _, operation in calls
         )
-        yield f"<h2>{escape(title)}</h2><ul>{links}</ul>"
+        yield f'<h2><a href="#{_name(title)}">{escape(title)}</a></h2><ul>{links}</ul>'
     events = "".join(f'<li><a href="#{_anchor(e["event"])}">{escape(e["event"])}</a>' for e in document()["x-events"])
     yield f'<h2><a href="#events">Events</a></h2><ul>{events}</ul>'
+    names = sorted(document()["components"]["schemas"])
+    types = "".join(f'<li><a href="#{name}">{name}</a>' for name in names)
+    yield f'<h2><a href="#types">Types</a></h2><ul>{types}</ul>'
 
 
 def _section(title: str, calls: Iterable[_Call]) -> str:
-    return f"<section><h2>{escape(title)}</h2>{''.join(_call(*call) for call in calls)}</section>"
+    return f'<section id="{_name(title)}"><h2>{escape(title)}</h2>{"".join(_call(*call) for call in calls)}</section>'
 
 
 def _call(method: str, path: str, operation: dict[str, Any]) -> str:
@@ -146,6 +153,10 @@ def _events() -> str:
     return f'<section id="events"><h2>Events</h2><p>{EVENTS}</p>{found}</section>'
 
 
+def _name(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
 def _anchor(event: str) -> str:
     return event.replace(":", "-")
 
@@ -163,5 +174,4 @@ def _json(value: object) -> str:
 def _type(schema: dict[str, Any]) -> str:
     """What a body is, in a word."""
     name = schema.get("$ref") or schema["items"]["$ref"]
-    word = str(name).rpartition("/")[2]
-    return f"<code>{word}</code>{' list' if 'items' in schema else ''}"
+    return f"{shapes.named(name)}{' list' if 'items' in schema else ''}"

@@ -202,7 +202,7 @@ EVENTS: tuple[tuple[str, Message], ...] = (
     ),
     (
         "The export goes from preparing to processing, or to finalizing.",
-        events.phase_changed(RUNNING, "preparing", AT + timedelta(seconds=1)),
+        events.phase_changed(RUNNING, "preparing", AT + timedelta(seconds=3)),
     ),
     ("The archive is there. One of the three last events; nothing follows.", events.terminal(COMPLETED)),
     (

@@ -11,7 +11,7 @@ import zipfile
 from typing import Any
 
 import pytest
-from browsing import FILM, Daemon, Lab, Visitor, cancel, card, expect, open_dialog, start, state
+from browsing import AT_WORK, FILM, STAGES, Daemon, Lab, Visitor, begin, cancel, card, expect, open_dialog, start, state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -68,12 +68,10 @@ def test_every_bar_only_goes_forward(visitor: Visitor) -> None:
     page = visitor().open()
     page.evaluate(WATCH)
     job = start(page, FILM, everything=True)
-    expect(card(page, job).locator(".stages .label")).to_have_text(
-        ["Annotations", "Metrics", "Overlays", "Originals", "Documentation", "Finishing"]
-    )
+    expect(card(page, job).locator(".stages .label")).to_have_text(STAGES)
     page.evaluate("window.shift = 0")
-    expect(card(page, job).locator(".pace")).to_contain_text("a second")
-    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[2-9]\d %"))
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
+    expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[2-9]\d %"), timeout=AT_WORK)
     assert page.evaluate("window.shift") < 0.001, "nothing moves but the bars"
     cancel(page, job)
     seen = page.evaluate("window.seen")
@@ -136,8 +134,111 @@ def test_a_reload_in_mid_export_goes_on_where_it_was(visitor: Visitor) -> None:
     before = int(percent.inner_text().removesuffix(" %"))
     page.reload()
     assert int(percent.inner_text().removesuffix(" %")) >= before
-    expect(card(page, job).locator(".pace")).to_contain_text("a second")
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
+    expect(card(page, job).locator(".stages .label")).to_have_text(STAGES)
     cancel(page, job)
+
+
+def test_an_event_before_anything_else_is_known_of_an_export_does_not_mix_up_its_stages(visitor: Visitor) -> None:
+    """The list of exports is held back until the line has told of the one at work."""
+    visit = visitor()
+    first = visit.open()
+    job = start(first, FILM, everything=True)
+    expect(card(first, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+    second = visit.context.new_page()
+    held: list[Any] = []
+    is_told = False
+    second.route(
+        re.compile("/api/exports$|/status$"), lambda route: route.continue_() if is_told else held.append(route)
+    )
+    second.goto(visit.daemon.url)
+    expect(card(second, job)).to_be_visible()
+    is_told = True
+    for route in held:
+        route.continue_()
+    expect(card(second, job).locator(".stages .label")).to_have_text(STAGES)
+    cancel(first, job)
+
+
+def test_all_that_are_found_can_be_chosen_though_not_all_are_drawn(lab: Lab, visitor: Visitor) -> None:
+    page = visitor().open()
+    dialog = open_dialog(page, "Screen, 250 wells")
+    dialog.get_by_text("Only some").click()
+    expect(dialog.locator(".thumb")).to_have_count(100)
+    dialog.get_by_role("button", name="Choose all 250").click()
+    expect(dialog.locator(".tally")).to_have_text("250 of 250 chosen")
+    dialog.get_by_role("button", name="Choose none").click()
+    dialog.get_by_label("Search images").fill("well_2")
+    dialog.get_by_role("button", name="Choose all 50 found").click()
+    expect(dialog.locator(".tally")).to_have_text("50 of 250 chosen")
+    dialog.get_by_label("Search images").fill("")
+    dialog.get_by_role("button", name="Show more (150 left)").click()
+    dialog.get_by_role("button", name="Show more (50 left)").click()
+    expect(dialog.locator(".thumb")).to_have_count(250)
+    expect(dialog.locator(".thumb :checked")).to_have_count(50)
+    expect(dialog.locator(".estimate")).to_contain_text("50 images")
+
+
+def test_return_in_the_search_for_images_starts_nothing(visitor: Visitor) -> None:
+    page = visitor().open()
+    dialog = open_dialog(page, "Sample: nuclei")
+    dialog.get_by_text("Only some").click()
+    dialog.get_by_role("checkbox", name="nuclei_002.png").check(force=True)
+    expect(dialog.locator(".estimate")).to_contain_text("1 image")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    dialog.get_by_label("Search images").fill("nuclei_003")
+    dialog.get_by_label("Search images").press("Enter")
+    expect(dialog.locator(".thumb")).to_have_count(1)
+    assert [url for url in asked if url.endswith("/export")] == []
+    expect(dialog).to_be_visible()
+
+
+def test_a_scale_is_remembered_for_its_project_alone(visitor: Visitor) -> None:
+    page = visitor().open()
+    dialog = open_dialog(page, "Wound healing, plate 7")
+    dialog.get_by_label("Micrometres per pixel").fill("0.325")
+    job = begin(page)
+    state(page, job, "completed")
+    expect(open_dialog(page, "Sample: nuclei").get_by_label("Micrometres per pixel")).to_have_value("")
+    page.keyboard.press("Escape")
+    expect(open_dialog(page, "Wound healing, plate 7").get_by_label("Micrometres per pixel")).to_have_value("0.325")
+
+
+def test_a_cancel_takes_nobodys_focus_away(visitor: Visitor) -> None:
+    page = visitor().open()
+    held: list[Any] = []
+    page.route("**/cancel", lambda route: held.append(route))  # noqa: PLW0108 - Playwright notes on it, built-ins do not let it
+    job = start(page, FILM, everything=True)
+    with page.expect_request("**/cancel"):
+        card(page, job).get_by_role("button", name="Cancel").click()
+    page.get_by_label("Search projects").focus()
+    held.pop().continue_()
+    expect(page.locator(".toast")).to_be_visible()
+    page.evaluate("new Promise((done) => setTimeout(done))")  # what the page does next has been done
+    expect(page.get_by_label("Search projects")).to_be_focused()
+
+
+def test_a_long_history_is_drawn_step_by_step(visitor: Visitor) -> None:
+    """As the daemon would tell of it: 200 exports that have ended, the most that it tells of."""
+    page = visitor().open()
+    job = start(page, "Wound healing, plate 7")
+    state(page, job, "completed")
+
+    def many(route: Any) -> None:
+        (one,) = [made for made in route.fetch().json() if made["id"] == job]
+        times = [f"2026-01-31T12:{number // 60:02}:{number % 60:02}.000Z" for number in range(199)]
+        copies = [one | {"id": f"{job[:-3]}{n:03}", "createdAt": time} for n, time in enumerate(times)]
+        route.fulfill(json=[one, *reversed(copies)])
+
+    page.route("**/api/exports", many)
+    page.reload()
+    cards = page.locator(".ended .card")
+    expect(cards).to_have_count(20)
+    expect(page.locator(".most")).to_have_text("Only the newest 200 are listed here.")
+    page.get_by_role("button", name="Show more (180 left)").click()
+    expect(cards).to_have_count(40)
+    expect(cards.nth(20).locator("h3")).to_be_focused()
 
 
 def test_only_chosen_images_are_exported_and_each_has_its_picture(daemon: Daemon, lab: Lab, visitor: Visitor) -> None:
@@ -219,7 +320,7 @@ def test_warnings_and_failures_are_spelled_out(visitor: Visitor) -> None:
 def test_a_project_is_found_by_its_name_and_by_its_owner(visitor: Visitor) -> None:
     page = visitor().open()
     rows = page.locator("#projects .row[data-project]")
-    expect(rows).to_have_count(6)
+    expect(rows).to_have_count(7)
     page.get_by_label("Search projects").fill("wound")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("3 images · Yours")

@@ -9,7 +9,22 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from browsing import FILM, Daemon, Lab, Visitor, card, expect, look, open_dialog, serving, start, state, stop
+from browsing import (
+    AT_WORK,
+    FILM,
+    Daemon,
+    Lab,
+    Visitor,
+    card,
+    expect,
+    look,
+    open_dialog,
+    serving,
+    standing_still,
+    start,
+    state,
+    stop,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -124,12 +139,28 @@ def test_without_websocket_there_are_other_ways(visitor: Visitor, blocked: int, 
     mode(page, expected)
     job = start(page, FILM, everything=True)
     expect(card(page, job).locator(".percent")).to_have_text(re.compile(r"^[1-9]\d? %"))
+    expect(card(page, job).locator(".pace")).to_contain_text("a second", timeout=AT_WORK)
     card(page, job).get_by_role("button", name="Cancel").click()
     state(page, job, "cancelled")
     later = start(page, "Wound healing, plate 7")
     state(page, later, "completed")
     expect(page.locator(".toast")).to_have_count(2)
     visit.excuse("ERR_FAILED|WebSocket")
+
+
+def test_a_stream_that_falls_silent_is_taken_for_lost(lab: Lab, visitor: Visitor) -> None:
+    with serving(lab.another()) as daemon:
+        visit = visitor(where=daemon)
+        page = visit.context.new_page()
+        page.clock.install()
+        page.route_web_socket(re.compile("/ws$"), lambda socket: socket.close())
+        page.goto(daemon.url)
+        mode(page, "stream")
+        with standing_still(daemon):
+            page.clock.run_for(45_000)
+            mode(page, "lost")
+        visit.context.close()
+    visit.excuse("ERR_|WebSocket")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +177,7 @@ def test_one_export_too_many_is_refused_in_the_dialog(strict: Daemon, visitor: V
     dialog = open_dialog(page, "Wound healing, plate 7")
     dialog.get_by_role("button", name="Start export").click()
     expect(dialog.locator(".remarks")).to_contain_text("wait for it to end or cancel it")
+    look(page, "dialog-refused")
     dialog.get_by_role("button", name="Not now").click()
     card(page, job).get_by_role("button", name="Cancel").click()
     state(page, job, "cancelled")

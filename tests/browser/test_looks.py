@@ -4,24 +4,26 @@ that breaks are in test_line.py."""
 from __future__ import annotations
 
 import re
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from browsing import FILM, Daemon, Lab, Visitor, begin, cancel, card, expect, look, open_dialog, start, state
+from browsing import (
+    FILM,
+    Daemon,
+    Lab,
+    Visitor,
+    begin,
+    cancel,
+    card,
+    expect,
+    look,
+    open_dialog,
+    serving,
+    standing_still,
+    start,
+    state,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
-
-
-@contextmanager
-def standing_still(daemon: Daemon) -> Iterator[None]:
-    """The process does nothing meanwhile: what moves can be looked at."""
-    daemon.process.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        daemon.process.send_signal(signal.SIGCONT)
 
 
 def test_at_work(daemon: Daemon, visitor: Visitor) -> None:
@@ -34,6 +36,22 @@ def test_at_work(daemon: Daemon, visitor: Visitor) -> None:
     with standing_still(daemon):
         look(page, "at-work")
     cancel(page, job)
+
+
+def test_waiting_and_being_cancelled(lab: Lab, visitor: Visitor) -> None:
+    with serving(lab.another(), EXPORTD_MAX_RUNNING_JOBS="1", EXPORTD_MAX_ACTIVE_JOBS_PER_USER="3") as daemon:
+        visit = visitor(where=daemon)
+        page = visit.open()
+        first = start(page, FILM, everything=True)
+        second = start(page, "Screen, 250 wells")
+        expect(card(page, second).locator(".what")).to_have_text("Waiting, number 1 in the queue")
+        with standing_still(daemon):
+            card(page, first).get_by_role("button", name="Cancel").click()
+            state(page, first, "cancelling")
+            look(page, "waiting")
+        state(page, first, "cancelled")
+        cancel(page, second)
+        visit.context.close()
 
 
 def test_what_was_exported(visitor: Visitor) -> None:
@@ -53,7 +71,7 @@ def test_what_was_exported(visitor: Visitor) -> None:
 
 def test_the_lists(visitor: Visitor) -> None:
     page = visitor().open()
-    expect(page.locator("#projects .row[data-project]")).to_have_count(6)
+    expect(page.locator("#projects .row[data-project]")).to_have_count(7)
     expect(page.locator("#link")).to_have_attribute("data-mode", "live")
     look(page, "lists")
     page.get_by_role("button", name="Tubulin dynamics").first.click()
@@ -78,6 +96,8 @@ def test_the_dialog(visitor: Visitor) -> None:
         box.uncheck(force=True)
     expect(dialog.locator(".remarks")).to_have_text("Choose at least one image.")
     look(page, "dialog-nothing")
+    dialog.get_by_label("Guide").scroll_into_view_if_needed()
+    look(page, "dialog-end")
 
 
 def test_before_anything_is_there(lab: Lab, visitor: Visitor) -> None:

@@ -94,5 +94,12 @@ def test_page_shows_every_call_and_needs_no_other_host() -> None:
         assert escape(route.description) in html
         assert all(code in html for code in route.codes)
     assert all(f'id="{event["event"].replace(":", "-")}"' in html for event in document()["x-events"])
+    for name, schema in document()["components"]["schemas"].items():
+        assert f'<article id="{name}">' in html
+        assert all(f"<code>{field}</code>" in html for field in schema["properties"])
+    anchors = set(re.findall(r'id="([^"]+)"', html))
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= anchors, "every link leads somewhere"
+    assert "list: <code>coco</code>, <code>yolo</code>" in html
+    assert "number, 0.001 to 1,000 or null" in html
     assert "://" not in html
     assert "style=" not in html, "the page's own policy forbids it"

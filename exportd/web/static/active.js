@@ -1,7 +1,7 @@
 // The card of an export at work: a bar for all of it, one for each stage, and the way out.
 
-import { attribute, busy, h, icon, text } from "./dom.js";
-import { plain, rate, remaining } from "./format.js";
+import { attribute, busy, h, icon, Keyed, text } from "./dom.js";
+import { parts, plain, rate, remaining } from "./format.js";
 import { rateOf, stagesOf, stateOf } from "./jobs.js";
 
 const PER_IMAGE = new Set(["images", "visualizations"]); // other stages count an image once for each format
@@ -9,12 +9,13 @@ const PER_IMAGE = new Set(["images", "visualizations"]); // other stages count a
 export class ActiveCard {
   #title = h("h3", { tabindex: "-1" });
   #who = h("span", { class: "who" });
-  #what = h("p", { class: "what" });
+  #what = h("span", {});
+  #item = h("span", { class: "item" });
   #percent = h("span", { class: "percent" });
   #bar = bar("large");
   #pace = h("p", { class: "pace" });
   #stages = h("ol", { class: "stages", "aria-label": "Stages" });
-  #rows = new Map();
+  #rows = new Keyed(this.#stages, ({ stage }) => new Stage(stage.label));
   #cancel;
 
   constructor({ job }, { cancel }) {
@@ -22,7 +23,8 @@ export class ActiveCard {
       () => cancel(this.job));
     this.element = h("li", { class: "card active", "data-job": job.id },
       h("header", {}, h("div", {}, this.#title, this.#who), this.#cancel),
-      h("div", { class: "overall" }, this.#what, this.#percent, this.#bar, this.#pace), this.#stages);
+      h("div", { class: "overall" }, h("p", { class: "what" }, this.#what, this.#item), this.#percent, this.#bar, this.#pace),
+      this.#stages);
   }
 
   update({ job, store }) {
@@ -34,17 +36,18 @@ export class ActiveCard {
     attribute(this.#cancel, "aria-label", state === "cancelling" ? null : `Cancel the export of ${job.projectName}`);
     text(this.#cancel.lastElementChild, state === "cancelling" ? "Cancelling …" : "Cancel");
     text(this.#what, this.#doing(state));
+    text(this.#item, (state === "processing" && job.stageProgress?.currentItem) || "");
     text(this.#percent, `${job.progress} %`);
     fill(this.#bar, job.progress / 100, `Export of ${job.projectName}`);
     text(this.#pace, this.#speed(state));
-    for (const stage of stagesOf(job)) this.#stage(stage).update(stage, stage.id === job.stage);
+    this.#rows.update(stagesOf(job).map((stage) => ({ stage, isPresent: stage.id === job.stage })), ({ stage }) => stage.id);
   }
 
   #doing(state) {
-    const { queuePosition, message, stageProgress } = this.job;
+    const { queuePosition, message } = this.job;
     if (state === "cancelling") return "Stopping, and removing what there is of it";
     if (state === "pending") return queuePosition ? `Waiting, number ${queuePosition} in the queue` : "About to start";
-    return [message || "Starting", stageProgress?.currentItem].filter(Boolean).join(" · ");
+    return message || "Starting";
   }
 
   #speed(state) {
@@ -52,17 +55,7 @@ export class ActiveCard {
     if (state !== "processing") return "\u00a0";
     const left = this.job.remaining;
     const what = PER_IMAGE.has(this.job.stage) ? "images" : "steps";
-    return [each && `${rate(each)} ${what} a second`, left !== null && left !== undefined && remaining(left)]
-      .filter(Boolean).join(" · ") || "\u00a0";
-  }
-
-  #stage({ id, label }) {
-    if (!this.#rows.has(id)) {
-      const row = new Stage(label);
-      this.#stages.append(row.element);
-      this.#rows.set(id, row);
-    }
-    return this.#rows.get(id);
+    return parts(each && `${rate(each)} ${what} a second`, Number.isFinite(left) && remaining(left)) || "\u00a0";
   }
 }
 
@@ -75,7 +68,7 @@ class Stage {
     this.element = h("li", {}, h("span", { class: "label" }, label), this.#bar, this.#count);
   }
 
-  update({ share, current, total }, isPresent) {
+  update({ stage: { share, current, total }, isPresent }) {
     attribute(this.element, "data-stage", share >= 1 ? "done" : isPresent ? "present" : "coming");
     fill(this.#bar, share, this.label);
     if (share >= 1) this.#done();

@@ -1,5 +1,9 @@
 // The calls of exportd. Each gives what the daemon answers, or throws one of two errors.
 
+// How many exports the daemon tells of at once: of ours, and of a project.
+export const MOST_EXPORTS = 200;
+export const MOST_HISTORY = 100;
+
 // The daemon refused: `status`, `code` and `body` say why, `message` says it to a person.
 export class Refused extends Error {
   constructor(status, body, retryAfter) {
@@ -22,8 +26,12 @@ export class Unreachable extends Error {
   }
 }
 
-async function call(method, path, { body, headers, signal } = {}) {
+const PATIENCE = 30000; // ms that an answer may take; a cancel waits for its clean-up, 5 s as it is set
+
+async function call(method, path, { body, headers, signal: ours } = {}) {
   const sent = body === undefined ? headers : { "Content-Type": "application/json", ...headers };
+  const late = AbortSignal.timeout(PATIENCE);
+  const signal = ours ? AbortSignal.any([ours, late]) : late;
   let answer;
   let value;
   try {
@@ -45,7 +53,7 @@ export const api = {
   exports: () => call("GET", "/api/exports"),
   formats: () => call("GET", "/api/export/formats"),
   ready: () => call("GET", "/readyz").then(() => true, (error) => error.code !== "SHUTTING_DOWN"),
-  history: (projectId) => call("GET", `${projectPath(projectId)}/export/history?limit=100`),
+  history: (projectId) => call("GET", `${projectPath(projectId)}/export/history?limit=${MOST_HISTORY}`),
   status: (job) => call("GET", `${jobPath(job)}/status`),
   audit: (job) => call("GET", `${jobPath(job)}/audit`),
   cancel: (job) => call("POST", `${jobPath(job)}/cancel`),

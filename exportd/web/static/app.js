@@ -2,19 +2,20 @@
 //
 //   api    the daemon's calls          jobs   one export as a value      frame     line, banner, theme
 //   live   WebSocket, SSE or asking    store  all that is known          projects, exports, active, ended, timeline
-//   dom    elements                    format numbers and times          dialog, picker, choices
+//   dom    elements                    format numbers and times          dialog, picker, choices, question
+//   longer a list drawn step by step
 
 import { api, downloadAddress, jobPath, Refused } from "./api.js";
 import { known, remembered } from "./choices.js";
 import { Dialog } from "./dialog.js";
-import { h, icon, busy } from "./dom.js";
+import { h } from "./dom.js";
 import { Exports } from "./exports.js";
 import { bytes } from "./format.js";
 import { Frame } from "./frame.js";
-import { isActive } from "./jobs.js";
 import { Live } from "./live.js";
 import { complain, copy, say, toast } from "./notices.js";
 import { Projects } from "./projects.js";
+import { ask } from "./question.js";
 import { Store } from "./store.js";
 
 const TICK = 2000; // ms: "3 min ago" and an archive's end move on
@@ -41,17 +42,17 @@ async function refresh() {
 }
 
 async function loadProjects() {
-  const [list, formats] = await Promise.all([api.projects(), api.formats()]);
+  const [list, formats] = await Promise.all([api.projects(), store.formats ?? api.formats()]);
   store.set({ projects: { state: "ready", list }, formats });
 }
 
 async function loadHistory() {
   const chosen = store.chosen;
   if (!chosen) return;
+  const before = [...store.jobs.values()].filter(({ id, projectId }) => projectId === chosen && !store.mine.has(id));
   try {
     const jobs = await api.history(chosen);
     if (store.chosen !== chosen) return;
-    const before = [...store.jobs.values()].filter(({ id, projectId }) => projectId === chosen && !store.mine.has(id));
     store.merge(jobs, { instead: before.map(({ id }) => id) });
     store.set({ history: { state: "ready" } });
   } catch (error) {
@@ -75,7 +76,7 @@ function look() {
 
 function start(project, options) {
   if (store.draining) complain(new Error("exportd is stopping and takes no new exports. Try again in a minute."));
-  else new Dialog(project, store.formats, options ?? remembered(store.formats), started).open();
+  else new Dialog(project, store.formats, options ?? remembered(project.id, store.formats), started).open();
 }
 
 async function started(jobId, project) {
@@ -99,10 +100,10 @@ async function cancel(job) {
   } catch (error) {
     const note = afterLateCancel(error);
     store.note(job.id, { cancelling: false, note });
-    if (!note) return complain(error);
-    store.merge([await api.status(job)]);
+    if (!note) complain(error);
+    if (error instanceof Refused) await refresh().catch(() => {}); // what is shown is put right
   }
-  setTimeout(() => exports.focus(job.id));
+  setTimeout(() => { if (document.activeElement === document.body) exports.focus(job.id); }); // the button is gone
 }
 
 function afterLateCancel({ code }) {
@@ -132,28 +133,19 @@ async function withArchive(job, work) {
   }
 }
 
-function remove(job) {
-  const yes = busy(h("button", { class: "danger", type: "button" }, icon("bin"), "Remove"), async () => {
-    try {
-      await api.remove(job);
-    } catch (error) {
-      if (error.status !== 404) return complain(error);
-    } finally {
-      box.close();
-    }
-    store.forget(job.id);
-    toast(`The export of ${job.projectName} is removed`);
-    tabs.postMessage("changed");
-    document.getElementById("main").focus();
-  });
-  const archive = job.status === "completed" ? "The archive is deleted, and" : "It";
-  const box = h("dialog", { class: "question", "aria-labelledby": "question" },
-    h("h2", { id: "question" }, "Remove this export?"),
-    h("p", {}, `${archive === "It" ? "It disappears" : `${archive} the export disappears`} from everybody's list. This cannot be undone.`),
-    h("footer", {}, h("button", { type: "button", autofocus: true, onclick: () => box.close() }, "Keep it"), yes));
-  box.addEventListener("close", () => box.remove());
-  document.body.append(box);
-  box.showModal();
+async function remove(job) {
+  const what = job.status === "completed" ? "The archive is deleted, and the export disappears" : "It disappears";
+  const text = `${what} from everybody's list. This cannot be undone.`;
+  if (!(await ask({ title: "Remove this export?", text, yes: "Remove", no: "Keep it" }))) return;
+  try {
+    await api.remove(job);
+  } catch (error) {
+    if (error.status !== 404) return complain(error);
+  }
+  store.forget(job.id);
+  toast(`The export of ${job.projectName} is removed`);
+  tabs.postMessage("changed");
+  document.getElementById("main").focus();
 }
 
 function again(job) {
@@ -185,6 +177,7 @@ const frame = new Frame(store, { retry });
 const projects = new Projects(store, { start, choose, retry });
 const exports = new Exports({
   cancel, download, copyLink, remove, again, copy, retry, address: (job) => `${jobPath(job)}/download`, all: () => choose(null),
+  begin: () => start(store.project(store.chosen)),
 });
 for (const view of [frame, projects, exports]) store.listen((now) => view.update(now));
 

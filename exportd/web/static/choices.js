@@ -1,6 +1,8 @@
 // What goes into an export: the sensible choice to begin with, and the last one that was made here.
 
 const KEY = "exportd.choices";
+const SCALES = "exportd.scales";
+const MOST_SCALES = 100;
 
 export const OVERLAY = {
   showNumbers: true,
@@ -21,22 +23,28 @@ function sensible(formats) {
   };
 }
 
-export function remembered(formats) {
+export function remembered(projectId, formats) {
   try {
-    return known({ ...sensible(formats), ...JSON.parse(localStorage.getItem(KEY) ?? "{}") }, formats);
+    const { [projectId]: pixelToMicrometerScale } = read(SCALES);
+    return known({ ...sensible(formats), ...read(KEY), pixelToMicrometerScale }, formats);
   } catch {
     return sensible(formats);
   }
 }
 
-// Images are chosen anew each time: they belong to a project.
-export function remember({ selectedImageIds: _, ...options }) {
+// Images are chosen anew each time. A scale belongs to its project: with another microscope it would be wrong, silently.
+export function remember(projectId, { selectedImageIds: _, pixelToMicrometerScale: scale, ...options }) {
   try {
     localStorage.setItem(KEY, JSON.stringify(options));
+    const { [projectId]: __, ...others } = read(SCALES);
+    const newest = Object.entries(others).slice(1 - MOST_SCALES);
+    localStorage.setItem(SCALES, JSON.stringify(Object.fromEntries(scale ? [...newest, [projectId, scale]] : newest)));
   } catch {
     // Storage is off or full: the next export begins with the sensible choice.
   }
 }
+
+const read = (key) => JSON.parse(localStorage.getItem(key) ?? "{}");
 
 // Options without formats that this daemon does not have.
 export function known(options, formats) {

@@ -145,7 +145,7 @@ export class Dialog {
       if (error.name === "AbortError") return;
       text(this.#estimate, "");
       this.#refuse(error);
-      this.#allow(!(error instanceof Refused));
+      this.#allow(!(error.status < 500)); // what the daemon cannot do now it may do in a moment
     }
   }
 
@@ -155,7 +155,7 @@ export class Dialog {
     if (this.#key.sent !== sent) this.#key = { sent, value: newKey() };
     try {
       const { jobId } = await api.start(this.#project.id, options, this.#key.value);
-      remember(options);
+      remember(this.#project.id, options);
       this.element.close();
       this.started(jobId, this.#project);
     } catch (error) {

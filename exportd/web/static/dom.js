@@ -73,13 +73,11 @@ export class Keyed {
 // What a button does: it cannot be pressed again meanwhile. It keeps the focus: a disabled one would lose it.
 export function busy(button, work) {
   button.addEventListener("click", async () => {
-    if (button.getAttribute("aria-disabled") === "true") return;
-    attribute(button, "aria-disabled", "true");
+    if (button.matches('[aria-disabled="true"], [aria-busy="true"]')) return;
     attribute(button, "aria-busy", "true");
     try {
       await work();
     } finally {
-      attribute(button, "aria-disabled", null);
       attribute(button, "aria-busy", null);
     }
   });

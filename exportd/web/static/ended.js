@@ -1,7 +1,7 @@
 // The card of an export that has ended: what came of it, what it holds, and what happened to it.
 
 import { attribute, busy, h, icon, text } from "./dom.js";
-import { bytes, count, exactDuration, exactly, moment } from "./format.js";
+import { bytes, count, exactDuration, exactly, moment, plain } from "./format.js";
 import { contents, stateOf } from "./jobs.js";
 import { Timeline } from "./timeline.js";
 
@@ -28,6 +28,8 @@ const FAILURES = {
   INTERRUPTED: "The service was interrupted while it worked. Export again.",
   UNKNOWN: "Something went wrong in the service; its log tells what. Export again, or tell who runs it.",
 };
+
+const MOST_WARNINGS = 100; // spelled out; the report in the archive has them all
 
 let cards = 0;
 
@@ -120,7 +122,9 @@ export class EndedCard {
     this.#warnings.hidden = !warnings.length;
     const [summary, list] = this.#warnings.children;
     text(summary.lastElementChild, count(warnings.length, "warning"));
-    if (list.children.length !== warnings.length) list.replaceChildren(...warnings.map((sentence) => h("li", {}, sentence)));
+    const rest = warnings.length - MOST_WARNINGS;
+    const told = rest > 0 ? [...warnings.slice(0, MOST_WARNINGS), `${plain(rest)} more stand in export_report.json, in the archive.`] : warnings;
+    if (list.children.length !== told.length) list.replaceChildren(...told.map((sentence) => h("li", {}, sentence)));
   }
 
   #tellFacts(state) {

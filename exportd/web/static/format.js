@@ -8,6 +8,12 @@ const exact = new Intl.DateTimeFormat("en", {
   fractionalSecondDigits: 3, hourCycle: "h23",
 });
 
+const precise = new Intl.DateTimeFormat("en", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23",
+});
+
+const SHORT = 18; // letters
+
 const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
 
 export const plain = (value) => number.format(value);
@@ -53,6 +59,12 @@ export function moment(iso, now = new Date()) {
 
 export const exactly = (iso) => exact.format(new Date(iso));
 
+// The same without the date when it is that of `before`.
+export function exactlyAfter(before, iso) {
+  const [earlier, time] = [new Date(before), new Date(iso)];
+  return earlier.toDateString() === time.toDateString() ? precise.format(time) : exact.format(time);
+}
+
 export function ago(iso, now = Date.now()) {
   const seconds = (now - Date.parse(iso)) / 1000;
   return seconds < 45 ? "just now" : `${duration(Math.round(seconds / 60) * 60)} ago`;
@@ -62,5 +74,9 @@ export function ago(iso, now = Date.now()) {
 export function rate(value) {
   return value < 9.5 ? value.toFixed(1) : plain(Math.round(value));
 }
+
+// What stands in one line; where it has to be broken, short parts stay whole.
+export const parts = (...values) => values.filter(Boolean)
+  .map((value) => (value.length < SHORT ? value.replaceAll(" ", "\u00a0") : value)).join(" · ");
 
 export const remaining = (seconds) => (seconds < 2 ? "almost done" : `about ${duration(seconds)} left`);

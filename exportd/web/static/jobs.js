@@ -19,13 +19,16 @@ export function stateOf(job, now) {
   return job.cancelling && isActive(job) ? "cancelling" : job.status;
 }
 
-// A snapshot from the daemon on top of what is known. It may have been taken before events that came already.
-export function merged(known, fresh) {
-  if (!known) return noted({ seq: 0, stages: {}, samples: [], ...fresh }, fresh);
-  if (RANK[fresh.status] < RANK[known.status]) return known;
-  if (fresh.status === "processing" && fresh.progress < known.progress) return known;
-  return noted({ ...known, ...fresh }, fresh);
+// A snapshot from the daemon on top of what is known. It may have been taken before events that came already. With `time`
+// the rate is taken of snapshots, where no events come.
+export function merged(known, fresh, time = null) {
+  if (!known) return noted({ seq: 0, stages: {}, samples: [], ...fresh }, fresh, time);
+  const isBehind = RANK[fresh.status] < RANK[known.status] || (fresh.status === "processing" && fresh.progress < known.progress);
+  return isBehind ? { ...known, ...lasting(fresh) } : noted({ ...known, ...fresh }, fresh, time);
 }
+
+// What is so from the beginning, and what an event alone may not have told.
+const lasting = ({ userId, projectName, options, createdAt }) => ({ userId, projectName, options, createdAt });
 
 // An event on top of what is known; null when it was told before or comes too late. The end itself is welcome after a
 // snapshot of it: it knows more.
@@ -54,10 +57,9 @@ const WITH = {
     ({ status: "processing", progress, phase, stage, stageProgress, message, remaining: estimatedTimeRemaining }),
   "export:phase-changed": ({ toPhase, progress, message }) =>
     ({ status: "processing", phase: toPhase, progress, message }),
-  "export:completed": ({ fileName, fileSize, sha256, warnings, timestamp, processingTime }) =>
-    ({ status: "completed", progress: 100, fileName, fileSize, sha256, warnings, completedAt: timestamp,
-      took: processingTime }),
-  "export:failed": ({ error, errorCode, retryable }) => ({ status: "failed", error, errorCode, retryable }),
+  "export:completed": ({ fileName, fileSize, sha256, warnings, timestamp }) =>
+    ({ status: "completed", progress: 100, fileName, fileSize, sha256, warnings, completedAt: timestamp }),
+  "export:failed": ({ error, errorCode }) => ({ status: "failed", error, errorCode }),
   "export:cancelled": ({ cancelledBy, cleanupCompleted, timestamp }) =>
     ({ status: "cancelled", cancelledBy, cleanupCompleted, cancelledAt: timestamp }),
 };

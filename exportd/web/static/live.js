@@ -11,6 +11,7 @@ const POLLS = 30; // looks before a better way is tried again
 const OPENING = 6000; // ms that a line may take to open
 const HEARTBEAT = 20000; // ms between two pings
 const PATIENCE = 8000; // ms that a pong may take
+const SILENCE = 40000; // ms without a byte on a stream, on which something is to come every 15 s
 const FIRST_DELAY = 500;
 const LAST_DELAY = 15000;
 
@@ -44,7 +45,7 @@ export class Live {
       try {
         if (await this.#once(() => { delay = FIRST_DELAY; }) === AGAIN) continue;
       } catch (error) {
-        if (!(error instanceof Unreachable || error instanceof Refused)) throw error;
+        if (!(error instanceof Unreachable || error instanceof Refused)) console.error(error); // ours; the line is tried again
         if (error.status === 401) this.#store.set({ loggedOut: true });
       }
       this.#store.set({ link: { mode: "lost", until: Date.now() + delay } });
@@ -135,25 +136,28 @@ export class Live {
   // By fetch: an EventSource cannot be told where to begin.
   async #stream(opened) {
     const stop = new AbortController();
-    const opening = setTimeout(() => stop.abort(), OPENING);
+    const gone = () => stop.abort();
+    let silent = setTimeout(gone, OPENING);
+    window.addEventListener("offline", gone);
     const headers = this.#last ? { "Last-Event-ID": this.#last } : {};
     const lines = await fetch("/api/exports/events", { headers, signal: stop.signal }).then(
       (answer) => (answer.ok ? answer.body.pipeThrough(new TextDecoderStream()).getReader() : null),
       () => null,
     );
-    if (!lines) throw new NotOpened();
     let seen = "";
     let wasOpen = false;
     try {
+      if (!lines) throw new NotOpened();
       for (;;) {
         const { value, done } = await lines.read();
+        clearTimeout(silent);
+        silent = setTimeout(gone, SILENCE);
         if (done && !wasOpen) throw new NotOpened();
         if (done) return;
         const events = (seen + value).split("\n\n");
         seen = events.pop();
         events.forEach((event) => this.#heard(event));
         if (wasOpen || !events.length) continue;
-        clearTimeout(opening);
         wasOpen = true;
         await this.#healed("stream", opened);
       }
@@ -161,7 +165,8 @@ export class Live {
       if (error instanceof Refused || error instanceof Unreachable) throw error;
       if (!wasOpen) throw new NotOpened(); // something on the way holds the stream back
     } finally {
-      clearTimeout(opening);
+      clearTimeout(silent);
+      window.removeEventListener("offline", gone);
       stop.abort();
     }
   }

@@ -1,22 +1,25 @@
 // The choice of images: all of them, or some, by their small pictures.
 
 import { api, thumbnailPath } from "./api.js";
-import { h, icon, later, text } from "./dom.js";
+import { attribute, busy, h, icon, later, text } from "./dom.js";
 import { count, plain } from "./format.js";
 
-const PAGE = 60;
+const PAGE = 100; // images that the daemon names at once
 
 export class Picker {
   #project;
   #chosen = new Set();
   #grid = h("div", { class: "thumbs" });
   #search = h("input", { type: "search", placeholder: "Search by name", "aria-label": "Search images", autocomplete: "off" });
-  #more = h("button", { class: "quiet", type: "button", hidden: true, onclick: () => this.#load() }, "Show more");
+  #more = busy(h("button", { class: "quiet", type: "button", hidden: true }, "Show more"), () => this.#load());
+  #all = busy(h("button", { class: "quiet", type: "button" }, "Choose all"), () => this.#chooseAll());
   #tally = h("p", { class: "tally", role: "status" });
   #panel;
   #radios;
   #asking = new AbortController();
   #loaded = 0;
+  #sought = "";
+  #total = 0; // that have what is sought in their names
 
   // `changed()` is called whenever the choice is another one.
   constructor(project, selected, changed) {
@@ -25,8 +28,7 @@ export class Picker {
     selected?.forEach((id) => this.#chosen.add(id));
     this.#panel = h("div", { class: "picker", hidden: !selected },
       h("div", { class: "tools" }, h("label", { class: "search" }, icon("search"), this.#search),
-        h("button", { class: "quiet", type: "button", onclick: () => this.#setShown(true) }, "Choose all shown"),
-        h("button", { class: "quiet", type: "button", onclick: () => this.#clear() }, "Clear"), this.#tally),
+        this.#all, h("button", { class: "quiet", type: "button", onclick: () => this.#clear() }, "Choose none"), this.#tally),
       this.#grid, this.#more);
     this.#radios = ["all", "some"].map((value) => h("input", { type: "radio", name: "which", value,
       checked: (value === "some") === Boolean(selected), onchange: () => this.#switch() }));
@@ -36,6 +38,9 @@ export class Picker {
         h("label", {}, this.#radios[1], h("span", {}, "Only some"))),
       this.#panel);
     this.#search.addEventListener("input", later(250, () => this.#restart()));
+    // Neither is a choice: the first is no wish to start the export, the second changes nothing of it.
+    this.#search.addEventListener("keydown", (event) => { if (event.key === "Enter") event.preventDefault(); });
+    this.#search.addEventListener("input", (event) => event.stopPropagation());
     this.#tell();
     if (selected) this.#restart();
   }
@@ -58,25 +63,39 @@ export class Picker {
   #restart() {
     this.#asking.abort();
     this.#asking = new AbortController();
+    this.#sought = this.#search.value.slice(0, 200);
     this.#loaded = 0;
-    this.#grid.replaceChildren();
-    this.#load();
+    return this.#load();
   }
 
+  // What is there stays until the answer comes.
   async #load() {
-    const { signal } = this.#asking;
-    this.#more.hidden = true;
-    const query = { offset: this.#loaded, limit: PAGE, search: this.#search.value.slice(0, 200) };
+    const first = !this.#loaded;
+    attribute(this.#grid, "aria-busy", "true");
     try {
-      const { total, images } = await api.images(this.#project.id, query, signal);
-      this.#loaded += images.length;
+      const { total, images } = await this.#ask(this.#loaded, this.#asking.signal);
+      if (first) this.#grid.replaceChildren();
       this.#grid.append(...images.map((image) => this.#thumb(image)));
-      this.#more.hidden = this.#loaded >= total;
-      text(this.#more, `Show more (${plain(total - this.#loaded)} left)`);
-      if (!total) this.#grid.append(h("p", { class: "quiet-text" }, "No image has this in its name."));
+      this.#loaded += images.length;
+      this.#found(total);
     } catch (error) {
-      if (error.name !== "AbortError") this.#grid.append(h("p", { class: "quiet-text" }, error.message));
+      if (error.name === "AbortError") return;
+      this.#grid.append(h("p", { class: "quiet-text" }, error.message));
     }
+    attribute(this.#grid, "aria-busy", null);
+  }
+
+  #ask(offset, signal) {
+    return api.images(this.#project.id, { offset, limit: PAGE, search: this.#sought }, signal);
+  }
+
+  #found(total) {
+    this.#total = total;
+    this.#more.hidden = this.#loaded >= total;
+    text(this.#more, `Show more (${plain(total - this.#loaded)} left)`);
+    text(this.#all, this.#sought ? `Choose all ${plain(total)} found` : `Choose all ${plain(total)}`);
+    this.#all.hidden = !total;
+    if (!total) this.#grid.append(h("p", { class: "quiet-text" }, "No image has this in its name."));
   }
 
   #thumb({ id, name, width, height }) {
@@ -96,18 +115,30 @@ export class Picker {
     this.changed();
   }
 
-  #setShown(on) {
-    for (const box of this.#grid.querySelectorAll("input")) {
-      box.checked = on;
-      if (on) this.#chosen.add(box.value);
+  // Those too of which no picture is drawn. Another search ends it with what is chosen so far.
+  async #chooseAll() {
+    const { signal } = this.#asking;
+    try {
+      for (let offset = 0; offset < this.#total; offset += PAGE) {
+        const { images } = await this.#ask(offset, signal);
+        images.forEach(({ id }) => this.#chosen.add(id));
+      }
+      this.#mark();
+    } catch (error) {
+      this.#mark();
+      if (error.name !== "AbortError") text(this.#tally, error.message);
     }
-    this.#tell();
-    this.changed();
   }
 
   #clear() {
     this.#chosen.clear();
-    this.#setShown(false);
+    this.#mark();
+  }
+
+  #mark() {
+    for (const box of this.#grid.querySelectorAll("input")) box.checked = this.#chosen.has(box.value);
+    this.#tell();
+    this.changed();
   }
 
   #tell() {

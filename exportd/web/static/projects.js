@@ -1,10 +1,11 @@
 // The list of projects, with a search and a start for each.
 
-import { attribute, h, icon, Keyed, later, text } from "./dom.js";
-import { ago, count, exactly } from "./format.js";
-import { isActive } from "./jobs.js";
+import { attribute, h, icon, later, text } from "./dom.js";
+import { ago, count, exactly, parts } from "./format.js";
+import { Longer } from "./longer.js";
 
 const SKELETONS = 4;
+const STEP = 100; // rows that are drawn before more is asked for
 
 export class Projects {
   #section = document.getElementById("projects");
@@ -24,7 +25,7 @@ export class Projects {
         h("label", { class: "search" }, icon("search"), this.#search)),
       this.#note, this.#rows, this.#found,
     );
-    this.#list = new Keyed(this.#rows, (project) => new Row(project, { start, choose }));
+    this.#list = new Longer(this.#rows, STEP, (project) => new Row(project, { start, choose }));
     this.#search.addEventListener("input", () => this.update(store));
     this.#search.addEventListener("input", later(600, () => this.#tellFound()));
     this.retry = retry;
@@ -37,12 +38,9 @@ export class Projects {
     text(this.#total, list.length ? String(list.length) : "");
     if (state === "loading") this.#loading();
     else this.#rows.querySelectorAll(".skeleton").forEach((row) => row.remove());
-    this.#list.update(wanted.map((project) => ({ project, store })), ({ project }) => project.id);
+    const atWork = new Map(store.active().map((job) => [job.projectId, job]));
+    this.#list.update(wanted.map((project) => ({ project, store, job: atWork.get(project.id) })), ({ project }) => project.id);
     this.#tellEmpty(state, list, wanted, error);
-  }
-
-  focusSearch() {
-    this.#search.focus();
   }
 
   #wanted(list) {
@@ -96,7 +94,7 @@ class Row {
       h("div", {}, h("h3", {}, this.#title), this.#meta), this.#start);
   }
 
-  update({ project, store }) {
+  update({ project, store, job }) {
     this.project = project;
     text(this.#title, project.title || "Untitled");
     attribute(this.#title, "title", "Show the exports of this project");
@@ -105,16 +103,12 @@ class Row {
     attribute(this.#start, "aria-label", `Export ${project.title}`);
     attribute(this.#start, "aria-disabled", store.draining ? "true" : null);
     attribute(this.#meta, "title", project.updatedAt && `Changed ${exactly(project.updatedAt)}`);
-    text(this.#meta, [
+    text(this.#meta, parts(
       count(project.imageCount, "image"),
       project.role === "owner" ? "Yours" : `Shared by ${project.ownerEmail ?? "somebody"}`,
-      this.#doing(store) ?? (project.updatedAt && ago(project.updatedAt)),
-    ].filter(Boolean).join(" · "));
-  }
-
-  #doing(store) {
-    const job = [...store.jobs.values()].find((known) => known.projectId === this.project.id && isActive(known));
-    if (!job) return null;
-    return job.status === "pending" ? "Export waits" : `Exporting, ${job.progress} %`;
+      job ? doing(job) : project.updatedAt && ago(project.updatedAt),
+    ));
   }
 }
+
+const doing = ({ status, progress }) => (status === "pending" ? "Export waits" : `Exporting, ${progress} %`);

@@ -45,9 +45,10 @@ export class Store {
 
   // Exports as the daemon knows them. With `instead` those ids are forgotten that it knows no longer.
   merge(jobs, { mine = false, instead = [] } = {}) {
+    const time = this.link.mode === "polling" ? Date.now() : null;
     for (const job of jobs) {
       if (mine) this.mine.add(job.id);
-      this.#put(merged(this.jobs.get(job.id), job));
+      this.#put(merged(this.jobs.get(job.id), job, time));
     }
     const there = new Set(jobs.map((job) => job.id));
     for (const id of instead) if (!there.has(id)) this.forget(id);

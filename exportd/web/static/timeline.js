@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { h, icon } from "./dom.js";
-import { exactDuration, exactly } from "./format.js";
+import { exactDuration, exactly, exactlyAfter, parts } from "./format.js";
 
 const REASONS = {
   submitted: "Asked for",
@@ -41,9 +41,9 @@ export class Timeline {
 
 function entry({ to, reason, actor, time }, before, job, mine) {
   const since = before ? (Date.parse(time) - Date.parse(before.time)) / 1000 : null;
-  const later = since === null ? null : `${exactDuration(since)} later`;
+  const when = h("time", { datetime: time, title: exactly(time) }, before ? exactlyAfter(before.time, time) : exactly(time));
   const who = actor === "system" ? "by the service" : actor === job.userId ? (mine ? "by you" : "by who started it") : "by somebody else";
   return h("li", { "data-state": to }, h("span", { class: "knob" }, icon(ICONS[to])),
     h("p", {}, REASONS[reason] ?? reason),
-    h("p", { class: "quiet-text" }, [h("time", { datetime: time }, exactly(time)), ` · ${who}`, later && ` · ${later}`]));
+    h("p", { class: "quiet-text" }, when, " · ", parts(who, before && `${exactDuration(since)} later`)));
 }
