@@ -179,7 +179,8 @@ async def test_a_cancel_that_is_decided_already_tears_no_frame(tmp_path: Path) -
         client = await trio.to_thread.run_sync(Client, w)
         known = [thing for thing in gc.get_objects() if issubclass(type(thing), DirectConnection)]
         (connection,) = (one for one in known if one.stream.socket.fileno() >= 0)
-        told: list[object] = []
+        await trio.testing.wait_all_tasks_blocked(0.1)  # the first ping is sent
+        told = list[object]()
 
         def read() -> None:
             for text in client.told():
