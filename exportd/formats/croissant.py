@@ -9,7 +9,7 @@ and areas are those of the files that it points into: pixels and square pixels, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import orjson
@@ -44,12 +44,12 @@ PICTURES = frozenset({"image/png", "image/jpeg"})
 JsonObject: TypeAlias = dict[str, Any]
 
 
-def croissant(dataset: Dataset, entries: Sequence[Entry], tables: Sequence[Table] = ()) -> Member:
+def croissant(dataset: Dataset, entries: Iterable[Entry], tables: Sequence[Table] = ()) -> Member:
     """`croissant.json` for the members that are written by now; `tables` are those of the metrics, if there are any."""
     return Member(PATH, [_document(dataset, entries, tables)], "application/ld+json")
 
 
-def _document(dataset: Dataset, entries: Sequence[Entry], tables: Sequence[Table]) -> bytes:
+def _document(dataset: Dataset, entries: Iterable[Entry], tables: Sequence[Table]) -> bytes:
     project, change = dataset.project, dataset.notes.newest_change
     alone = {entry.path: entry for entry in entries if _folder(entry.path) is None}
     sets = _Sets(entries)
@@ -114,7 +114,7 @@ def _plain_type(entry: Entry) -> str:
 class _Sets:
     """The folders with a file per image, and the media types in each."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
+    def __init__(self, entries: Iterable[Entry]) -> None:
         self._kinds: dict[str, Counter[tuple[str, str]]] = {}
         for entry in entries:
             if (row := _folder(entry.path)) is not None:

@@ -20,12 +20,12 @@ CHUNK_LINES = 500
 """Entries to a chunk, so that a hundred thousand of them are no one string."""
 
 
-def manifest(entries: Sequence[Entry]) -> Member:
+def manifest(entries: Iterable[Entry]) -> Member:
     """`manifest.json`: every member but itself and the sums, with path, size, SHA-256, media type and source image."""
     return Member("manifest.json", _joined(_manifest_lines(entries)), "application/json")
 
 
-def _manifest_lines(entries: Sequence[Entry]) -> Iterator[bytes]:
+def _manifest_lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     yield b'{"version":%d,"members":[\n' % MANIFEST_VERSION
     for i, entry in enumerate(entries):
         row = {
@@ -40,7 +40,7 @@ def _manifest_lines(entries: Sequence[Entry]) -> Iterator[bytes]:
     yield b"\n]}\n"
 
 
-def sums(entries: Sequence[Entry]) -> Member:
+def sums(entries: Iterable[Entry]) -> Member:
     """`SHA256SUMS` as `sha256sum --check` reads it."""
     return Member("SHA256SUMS", _joined(_sum_line(entry) for entry in entries), "text/plain; charset=utf-8")
 

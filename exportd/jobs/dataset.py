@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -227,11 +228,11 @@ def _images(usable: Sequence[_Usable], check: Callable[[], None]) -> tuple[Image
 def _image(found: _Usable, name: str) -> Image:
     return Image(
         id=found.row.id,
-        name=name,
+        name=found.row.name if name == found.row.name else name,  # one text for both, as for most images
         original_name=found.row.name,
         width=found.width,
         height=found.height,
-        media_type=found.media_type,
+        media_type=sys.intern(found.media_type),
         size=found.size,
         display_order=found.row.display_order,
         parent_video_id=found.row.parent_video_id,

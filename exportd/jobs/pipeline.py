@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 
 import trio
@@ -20,6 +20,7 @@ import trio
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.zipping import Entry, directory, entry
 from exportd.store.artifacts import Staged
+from exportd.store.rows import RowFile, Rows
 
 BATCH_BYTES = 1 << 20
 """A thread hop costs about as much as hashing 100 KiB, so a batch is much larger than that."""
@@ -142,34 +143,55 @@ def _member(member: Member, packer: _Packer, look: Look) -> Generator[Batch, Non
 
 
 class Writer:
-    """Writes batches to the staging file and remembers the entries. Blocking."""
+    """Writes batches to the staging file, and the entries beside it. Blocking."""
 
     def __init__(self, staged: Staged, look: Look) -> None:
         self._staged, self._look = staged, look
         self._begin = 0
-        self._entries: list[tuple[Entry, int]] = []
+        self._written: RowFile | None = None
 
     @property
-    def entries(self) -> list[Entry]:
-        """The members that are written, in order."""
-        return [e for e, _ in self._entries]
+    def entries(self) -> Entries:
+        """The members that are written by now, in order. Of a worker thread; while nothing is written."""
+        return Entries(self._rows.rows())
+
+    @property
+    def _rows(self) -> RowFile:
+        if self._written is None:
+            self._written = RowFile(self._staged.temporary())
+        return self._written
 
     def write(self, batch: Batch) -> None:
         """Appends a batch. Raises `InsufficientSpace`, OSError."""
         for piece in batch.pieces:
             self._look()
             if isinstance(piece, Entry):
-                self._entries.append((piece, self._begin))
+                self._rows.append((self._begin, *astuple(piece)))
                 self._begin = self._staged.size
             else:
                 self._staged.write(piece)
 
     def finish(self) -> str:
         """Writes the directory and puts everything on the disk; the archive's SHA-256 in hex."""
-        for piece in directory(self._entries, self._staged.size):
+        for piece in directory(self.entries.placed(), self._staged.size):
             self._look()
             self._staged.write(piece)
         return self._staged.flush()
+
+
+class Entries:
+    """Members of the archive, read from the disk one by one, as often as one likes."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (member for member, _ in self.placed())
+
+    def placed(self) -> Iterator[tuple[Entry, int]]:
+        """Each with the byte of the archive at which it begins."""
+        for begin, *fields in self._rows:
+            yield Entry(*fields), begin
 
 
 class Pipeline:

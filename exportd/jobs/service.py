@@ -33,6 +33,7 @@ from exportd.errors import (
     Problem,
     ProjectForbidden,
     ShuttingDown,
+    SourceUnavailable,
 )
 from exportd.formats.table import unmet
 from exportd.jobs.downloads import Download, check_archive, no_archive
@@ -52,6 +53,9 @@ from exportd.store.artifacts import Artifacts, DataLock
 from exportd.store.catalogue import Catalogue, open_catalogue
 from exportd.store.journal import Journal
 from exportd.store.sources import Uploads
+
+CATALOGUE_PATIENCE = 1.0
+"""Seconds that the cancel of one's own export waits to hear whether one still has access."""
 
 LISTED = 200
 """Jobs that `exports` lists, the newest."""
@@ -128,7 +132,7 @@ class Service:
         Raises `NotFound`, `NotAllowed`, `ExportCompleted`, `ExportFailed`. A cancel of the waiting does not take the
         user's cancel back.
         """
-        await self._own(user, project_id, job_id)
+        await self._check_cancel(user, project_id, job_id)
         decided = self._supervisor.cancel_nowait(job_id, by="user", reason=Reason.USER_CANCELLATION, actor=user.id)
         job = await self._supervisor.wait_concluded(job_id)
         if job.state is State.COMPLETED:
@@ -283,6 +287,18 @@ class Service:
         if access is not Access.OWNER and job.user.id != user.id:
             raise NotAllowed("Only who started the export, or the project's owner, may do this.")
         return job
+
+    async def _check_cancel(self, user: User, project_id: str, job_id: str) -> None:
+        """As `_own`; but whose own export it is does not wait for a catalogue that does not answer. They had access when
+        they started it, and to end it takes nothing from anybody."""
+        job = self._registry.get(job_id) if self._registry.knows(job_id) else None
+        own = job is not None and (job.user.id, job.project_id) == (user.id, project_id)
+        with trio.move_on_after(CATALOGUE_PATIENCE if own else math.inf):
+            try:
+                await self._own(user, project_id, job_id)
+            except SourceUnavailable:
+                if not own:
+                    raise
 
     def _wire(self, job: Job) -> dict[str, object]:
         return job.as_wire(self._supervisor.position(job))

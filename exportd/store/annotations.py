@@ -1,15 +1,16 @@
 """The annotations of one export on disk, parsed once and read by as many exporters as there are.
 
 A file of pieces, each at most `PIECE` polygons or polylines: the vertices of all rings, x and y as 64-bit floats, then a
-line of JSON with the fields. Where the pieces lie is known to this process alone; the file means nothing without it and
-does not outlive the export.
+line of JSON with the fields. Behind the pieces of an annotation lies its head, which tells of them and holds the rest. Where
+the heads lie is known to this process alone, 16 bytes for each; the file means nothing without it and does not outlive the
+export.
 """
 
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -25,21 +26,8 @@ _Fields: TypeAlias = tuple[Any, ...]
 """Of a polygon or polyline, all but its vertices; what JSON can hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    offset: int
-    vertices: int
-    """Bytes of the vertices."""
-    size: int
-    """Bytes of all of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    rest: Annotation
-    """All but polygons and polylines."""
-    polygons: tuple[_Piece, ...]
-    polylines: tuple[_Piece, ...]
+_Piece: TypeAlias = tuple[int, int, int]
+"""Where it begins, bytes of the vertices, bytes of all of it."""
 
 
 class AnnotationFile:
@@ -51,25 +39,27 @@ class AnnotationFile:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._end = 0
-        self._records: list[_Record] = []
+        self._places = array("Q")
+        """Of each annotation where its head is, and how many bytes it has."""
 
     def append(self, annotation: Annotation, check: Callable[[], None]) -> None:
         """Writes it at the end; `check` is called per piece and may raise, which leaves this annotation out."""
-        self._records.append(
-            _Record(
-                replace(annotation, polygons=(), polylines=()),
-                self._written(map(_polygon_parts, annotation.polygons), check),
-                self._written(map(_polyline_parts, annotation.polylines), check),
-            )
-        )
+        polygons = self._written(map(_polygon_parts, annotation.polygons), check)
+        polylines = self._written(map(_polyline_parts, annotation.polylines), check)
+        head = orjson.dumps((_rest(annotation), polygons, polylines))
+        place = self._end
+        self._write(head)
+        self._places.extend((place, len(head)))
 
     def read(self, index: int, check: Callable[[], None]) -> Annotation:
         """The annotation that was appended as number `index`, counted from 0; `check` is called per piece."""
-        record = self._records[index]
-        return replace(
-            record.rest,
-            polygons=tuple(_polygon(*parts) for parts in self._parts(record.polygons, check)),
-            polylines=tuple(_polyline(*parts) for parts in self._parts(record.polylines, check)),
+        place, size = self._places[2 * index : 2 * index + 2]
+        (warnings, *rest), polygons, polylines = orjson.loads(os.pread(self._fd, size, place))
+        return Annotation(
+            tuple(_polygon(*parts) for parts in self._parts(polygons, check)),
+            tuple(_polyline(*parts) for parts in self._parts(polylines, check)),
+            tuple(warnings),
+            *rest,
         )
 
     def _written(
@@ -82,7 +72,7 @@ class AnnotationFile:
             vertices = np.concatenate(rings).tobytes()
             head = [(fields, list(map(len, of_shape))) for fields, of_shape in some]
             data = vertices + orjson.dumps(head)
-            pieces.append(_Piece(self._end, len(vertices), len(data)))
+            pieces.append((self._end, len(vertices), len(data)))
             self._write(data)
         return tuple(pieces)
 
@@ -97,17 +87,28 @@ class AnnotationFile:
         self, pieces: Iterable[_Piece], check: Callable[[], None]
     ) -> Iterator[tuple[list[Any], tuple[Points, ...]]]:
         """Fields and rings of each shape."""
-        for piece in pieces:
+        for offset, vertices, size in pieces:
             check()
-            data = os.pread(self._fd, piece.size, piece.offset)
-            points = np.frombuffer(data, np.float64, piece.vertices // 8).reshape(-1, 2)
+            data = os.pread(self._fd, size, offset)
+            points = np.frombuffer(data, np.float64, vertices // 8).reshape(-1, 2)
             end = 0
-            for fields, counts in orjson.loads(data[piece.vertices :]):
+            for fields, counts in orjson.loads(data[vertices:]):
                 rings = []
                 for count in counts:
                     begin, end = end, end + count
                     rings.append(points[begin:end])
                 yield fields, tuple(rings)
+
+
+def _rest(annotation: Annotation) -> _Fields:
+    """All but polygons and polylines."""
+    return (
+        annotation.warnings,
+        annotation.segmented,
+        annotation.model,
+        annotation.threshold,
+        annotation.confidence,
+    )
 
 
 def _polygon_parts(polygon: Polygon) -> tuple[_Fields, Sequence[Points]]:

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import closing
+from typing import Any, Self, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.abc import PQGen
+from psycopg.abc import PQGen, PQGenConn
 from sqlalchemy.engine import URL
-from sqlalchemy.pool import NullPool
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, QueuePool
+
+from exportd.store.addresses import located
 
 STATEMENT_TIMEOUT = 30.0
 """Seconds that the server works on one statement for at most."""
@@ -24,7 +28,7 @@ PATIENCE = 35.0
 """Seconds without a word from the server after which it is taken to hang; longer than it may take."""
 
 CONNECT_TIMEOUT = 3
-"""Seconds for a connection to come about."""
+"""Seconds for a connection to come about, and for the server's address to be found before."""
 
 UNACKNOWLEDGED = 10_000
 """Milliseconds after which a network that swallows all is noticed; the system's own quarter of an hour is too long."""
@@ -70,10 +74,25 @@ class Cursor(psycopg.ServerCursor[Any]):
 
 
 class ListeningConnection(psycopg.Connection[Any]):
-    """A connection that looks for a cancel while it waits. One that was given up in the middle is closed: its answer
-    may still come, and nobody would read it."""
+    """A connection that looks for a cancel while it waits, and while it comes about. One that was given up in the middle
+    is closed: its answer may still come, and nobody would read it."""
 
     listen: Callable[[], None] = staticmethod(lambda: None)
+
+    @classmethod
+    def _connect_gen(cls, *args: Any, **kwargs: Any) -> PQGenConn[Self]:
+        """Raises what `listen` raises. psycopg comes by here every tenth of a second."""
+        with closing(super()._connect_gen(*args, **kwargs)) as connecting:
+            try:
+                wanted = next(connecting)
+                while True:
+                    if ready := (yield wanted):
+                        wanted = connecting.send(ready)
+                    else:
+                        cls.listen()
+            except StopIteration as end:
+                made: Self = end.value
+                return made
 
     def wait(self, gen: PQGen[T], interval: float = LOOK, timeout: float | None = None) -> T:
         """Raises what `listen` raises, and `NoAnswer`."""
@@ -109,9 +128,10 @@ def lookups(url: URL, listen: Callable[[], None]) -> sa.Engine:
             _address(url),
             connect_args=_arguments(url),
             isolation_level="AUTOCOMMIT",
+            poolclass=_listening_pool(listen),
             pool_size=POOL,
             max_overflow=0,
-            pool_timeout=POOL_TIMEOUT,
+            pool_timeout=LOOK,
         ),
         listen,
     )
@@ -168,11 +188,31 @@ def _escaped(option: str) -> str:
 
 
 def _listening(engine: sa.Engine, listen: Callable[[], None]) -> sa.Engine:
+    class Connection(ListeningConnection): ...
+
+    Connection.listen = staticmethod(listen)
+
     @sa.event.listens_for(engine, "do_connect")
     def _connect(_: object, __: object, arguments: list[Any], parameters: dict[str, Any]) -> ListeningConnection:
-        connection = ListeningConnection.connect(*arguments, **parameters)
-        connection.listen = listen
+        connection = Connection.connect(*arguments, **located(parameters, CONNECT_TIMEOUT, listen))
         connection.server_cursor_factory = Cursor
         return connection
 
     return engine
+
+
+def _listening_pool(listen: Callable[[], None]) -> type[QueuePool]:
+    class Pool(QueuePool):
+        """Looks for a cancel while it waits for a free connection."""
+
+        def _do_get(self) -> ConnectionPoolEntry:
+            until = time.monotonic() + POOL_TIMEOUT
+            while True:
+                try:
+                    return super()._do_get()
+                except NoConnectionFree:  # after each `LOOK`
+                    listen()
+                    if time.monotonic() > until:
+                        raise
+
+    return Pool

@@ -18,6 +18,7 @@ from exportd.jobs.service import Service
 from exportd.web.auth import Auth
 from exportd.web.connection import resources
 from exportd.web.exports import NAMES, canonical_ids, canonical_uuid
+from exportd.web.websocket import Socket
 
 MAX_MESSAGE = 65536
 """Bytes of a client's message."""
@@ -90,9 +91,8 @@ def _since(value: dict[str, object]) -> int | None:
 class Session:
     """One WebSocket: its feed goes out, its commands come in."""
 
-    def __init__(self, socket: Websocket, feed: Feed) -> None:
+    def __init__(self, socket: Socket, feed: Feed) -> None:
         self._socket, self._feed = socket, feed
-        self._sending = trio.Lock()
 
     async def run(self) -> None:
         """Until the client goes, breaks the rules or is too slow, or the service ends; then it is closed."""
@@ -110,8 +110,7 @@ class Session:
             code, reason = TRY_LATER, "too slow for the events; connect again"
         except* trio.EndOfChannel:
             pass
-        async with self._sending:
-            await self._socket.close(code, reason)
+        await self._socket.close(code, reason)
 
     async def _read(self) -> None:
         while True:
@@ -121,7 +120,7 @@ class Session:
         match command.action:
             case "ping":
                 await self._feed.wait_told()  # so that a pong also means: the replay is complete
-                await self._send(PONG)
+                await self._socket.send(PONG)
             case "unsubscribe":
                 self._feed.unsubscribe()
             case _:
@@ -130,13 +129,7 @@ class Session:
     async def _write(self) -> None:
         while True:
             frame = await self._feed.receive()
-            await self._send(frame.payload.decode())
-
-    async def _send(self, text: str) -> None:
-        """Sends. Once the client has gone a send has no checkpoint, and a loop of them would stop everything else."""
-        async with self._sending:
-            await self._socket.send(text)
-        await trio.lowlevel.checkpoint()
+            await self._socket.send(frame.payload.decode())
 
 
 class Only(NamedTuple):
@@ -217,7 +210,7 @@ class Feeds:
         user = self._auth.watcher(socket)
         with self._service.watch(user) as feed:
             await socket.accept()
-            await Session(socket, feed).run()
+            await Session(Socket(socket), feed).run()
 
     async def stream_events(self) -> Response:
         """`/api/exports/events`. The feed is open before the headers leave: nothing after them is missed."""

@@ -18,11 +18,11 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event
-from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from quart_trio import QuartTrio
 
+from exportd.web.direct import DirectConnection
 from exportd.web.feed import MAX_MESSAGE
 
 log = structlog.get_logger("exportd.web")
@@ -167,7 +167,7 @@ class _Context(WorkerContext):
             await self.gone.wait()
 
 
-class _Protocol(TCPServer):
+class _Protocol(DirectConnection):
     """hypercorn's connection, for which a send beside the close of a client that has gone is no fault."""
 
     context: _Context

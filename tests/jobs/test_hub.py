@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import trio
 import trio.testing
+from rounds import counting
 
 from exportd.core import events
 from exportd.core.job import Job
@@ -21,23 +22,13 @@ USER = User("u1", "a@example.org")
 READERS = 10 * TOLD_AT_ONCE
 
 
-class Rounds(trio.abc.Instrument):
-    """Counts the rounds of the event loop."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
-    def before_io_wait(self, timeout: float) -> None:  # noqa: ARG002
-        self.now += 1
-
-
 def new_job() -> Job:
     options = ExportOptions(include_documentation=True)
     return Job(str(uuid.uuid4()), str(uuid.uuid4()), "P", USER, options, datetime.now(UTC))
 
 
 async def test_so_many_are_told_something_in_a_round_and_all_in_the_end() -> None:
-    hub, rounds = Hub(Registry(max_active_per_user=1, max_active=1)), Rounds()
+    hub = Hub(Registry(max_active_per_user=1, max_active=1))
     told: Counter[int] = Counter()
 
     async def read(feed: Feed) -> None:
@@ -48,8 +39,8 @@ async def test_so_many_are_told_something_in_a_round_and_all_in_the_end() -> Non
 
     job = new_job()
     with ExitStack() as stack:
+        rounds = stack.enter_context(counting())
         first, *feeds = [stack.enter_context(hub.watch(USER)) for _ in range(1 + READERS)]
-        trio.lowlevel.add_instrument(rounds)
         async with trio.open_nursery() as nursery:
             for feed in feeds:
                 nursery.start_soon(read, feed)
@@ -61,29 +52,53 @@ async def test_so_many_are_told_something_in_a_round_and_all_in_the_end() -> Non
             assert max(told.values()) <= TOLD_AT_ONCE
             assert len(first._outbox) == 2, "who does not read holds up nobody"
             nursery.cancel_scope.cancel()
-        trio.lowlevel.remove_instrument(rounds)
 
 
 async def test_what_waits_for_its_turn_when_a_cancel_is_decided_is_not_told() -> None:
     hub, job = Hub(Registry(max_active_per_user=1, max_active=1)), new_job()
-    told: list[str] = []
+    told: Counter[str] = Counter()
 
     async def read(feed: Feed) -> None:
         while True:
-            told.append((await feed.receive()).event)
+            event = (await feed.receive()).event
+            told[event] += 1
+            if event == events.PROGRESS:  # the first that is told decides it; the others are in this round or queue
+                hub.shut(job)
+                hub.publish(events.Message(events.CANCELLED, {}), job)
 
-    with hub.watch(USER) as feed:
+    with ExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(read, feed)
+            for _ in range(READERS):
+                nursery.start_soon(read, stack.enter_context(hub.watch(USER)))
             await trio.testing.wait_all_tasks_blocked()
-            for _ in range(TOLD_AT_ONCE):
-                hub._turns.acquire_nowait()
             hub.publish(events.Message(events.PROGRESS, {}), job)
             await trio.testing.wait_all_tasks_blocked()
-            hub.shut(job)
-            for _ in range(TOLD_AT_ONCE):
-                hub._turns.release()
-            hub.publish(events.Message(events.CANCELLED, {}), job)
+            nursery.cancel_scope.cancel()
+    assert told == {events.PROGRESS: 1, events.CANCELLED: READERS}
+
+
+async def test_who_is_told_all_is_who_has_come_back_for_more() -> None:
+    hub, job, seen = Hub(Registry(max_active_per_user=1, max_active=1)), new_job(), list[str]()
+    sending = trio.Event()
+
+    async def read(feed: Feed) -> None:
+        while True:
+            seen.append((await feed.receive()).event)
+            await sending.wait()
+
+    async def ask(feed: Feed) -> None:
+        await feed.wait_told()
+        seen.append("all")
+
+    with hub.watch(USER) as feed:
+        await ask(feed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read, feed)
+            hub.publish(events.Message(events.STARTED, {}), job)
+            nursery.start_soon(ask, feed)
+            await trio.testing.wait_all_tasks_blocked()
+            hub.publish(events.Message(events.PHASE_CHANGED, {}), job)
+            sending.set()
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
-    assert told == [events.CANCELLED]
+    assert seen == ["all", events.STARTED, events.PHASE_CHANGED, "all"]

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
 import trio
 from conftest import World
+from gateway import Gateway, open_gateway
 from postgres import Platform, eventually
 
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
 from exportd.errors import SourceUnavailable
 from exportd.jobs.pace import Pace
-from exportd.jobs.service import Service
-from exportd.store.embedded import EmbeddedCatalogue
+from exportd.jobs.service import CATALOGUE_PATIENCE, Service
+from exportd.store import postgresql
+from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.tables import images, projects, segmentations
 
 EXPORT = StartRequest(
@@ -198,3 +201,76 @@ async def test_a_cancel_does_not_wait_for_the_database(away: World, looks: Looks
 def waits(platform: Platform) -> bool:
     """Whether an export's query waits for a lock."""
     return any(state == "active" and "segmentations" in query for state, query in platform.sessions())
+
+
+# --- a database that takes connections and says nothing ------------------------------------------------------------------
+
+
+@pytest.fixture
+def gateway(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT", 1000)
+    with open_gateway(f"{platform.server.directory}/.s.PGSQL.5432") as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def behind_it(away: World, platform: Platform, gateway: Gateway) -> World:
+    url = f"postgresql://platform@127.0.0.1:{gateway.port}/{platform.name}"
+    return replace(away, settings=away.settings.model_copy(update={"database_url": url}))
+
+
+async def reaching(gateway: Gateway, clients: int) -> None:
+    """So many wait for a word."""
+    with trio.fail_after(PATIENCE):
+        while gateway.ignored < clients:  # noqa: ASYNC110
+            await trio.sleep(0.01)
+
+
+async def test_a_cancel_does_not_wait_for_the_connection_of_its_export(behind_it: World, gateway: Gateway) -> None:
+    async with behind_it.service() as service:
+        gateway.mute = True
+        job = await service.start(behind_it.alice, behind_it.project_id, EXPORT)
+        await reaching(gateway, 1)
+        begun = trio.current_time()
+        cancelled, _ = await service.cancel(behind_it.alice, behind_it.project_id, job.id)
+        assert trio.current_time() - begun < SOON
+        assert (cancelled.status, cancelled.cleanup_completed) == ("cancelled", True)
+        assert gateway.hung_up()
+        assert not behind_it.files()
+        gateway.mute = False
+        assert (await exported(service, behind_it)).status == "completed"
+
+
+async def test_a_cancel_does_not_wait_for_the_connection_of_the_commit(
+    behind_it: World, gateway: Gateway, looks: Looks
+) -> None:
+    async with behind_it.service() as service:
+        last = await last_look(service, behind_it, looks)
+
+        def away() -> None:  # the connections of before are gone, new ones are not answered
+            gateway.mute = True
+            service.catalogue.close()
+
+        looks.at(last, away)
+        job = await service.start(behind_it.alice, behind_it.project_id, EXPORT)
+        await reaching(gateway, 1)
+        begun = trio.current_time()
+        cancelled, _ = await service.cancel(behind_it.alice, behind_it.project_id, job.id)
+        assert trio.current_time() - begun < CATALOGUE_PATIENCE + SOON
+        assert (cancelled.status, cancelled.cleanup_completed) == ("cancelled", True)
+
+
+async def test_whose_export_it_is_cancels_it_while_nobody_knows_who_has_access(
+    behind_it: World, gateway: Gateway
+) -> None:
+    behind_it.share(behind_it.bob.email, ShareStatus.ACCEPTED)
+    async with behind_it.service() as service:
+        gateway.mute = True
+        job = await service.start(behind_it.bob, behind_it.project_id, EXPORT)
+        await reaching(gateway, 1)
+        service.catalogue.close()
+        with trio.move_on_after(2 * CATALOGUE_PATIENCE) as asked:
+            await service.cancel(behind_it.alice, behind_it.project_id, job.id)
+        assert asked.cancelled_caught, "the project's owner has to be known for it"
+        cancelled, _ = await service.cancel(behind_it.bob, behind_it.project_id, job.id)
+        assert (cancelled.cancelled_by, cancelled.actor) == ("user", behind_it.bob.id)

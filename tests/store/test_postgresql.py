@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 import structlog.testing
 from catalogues import OTHER, PROJECT, STRANGER, three
+from gateway import Gateway, open_gateway
 from postgres import PATIENCE, Platform, Server, eventually
 
 from exportd.core.users import Access, User
@@ -284,6 +285,95 @@ def test_whoever_is_cancelled_leaves_a_query_at_once(platform: Platform, owner: 
             waiting.clear()
             assert catalogue.users() == [owner], "others are not disturbed"
         assert len(catalogue.images(PROJECT, None)) == 3
+
+
+class Cancelled(BaseException): ...
+
+
+class Listener:
+    """Raises once the test says so."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def __call__(self) -> None:
+        if self.cancelled.is_set():
+            raise Cancelled
+
+    def leaves(self, call: Callable[[], object]) -> None:
+        """The call is left at once when it is cancelled."""
+        with ThreadPoolExecutor(1) as thread:
+            calling = thread.submit(call)
+            with pytest.raises(TimeoutError):
+                calling.result(0.3)
+            self.cancelled.set()
+            begun = time.monotonic()
+            with pytest.raises(Cancelled):
+                calling.result(PATIENCE)
+            assert time.monotonic() - begun < SOON
+        self.cancelled.clear()
+
+
+@pytest.fixture
+def gateway(platform: Platform) -> Iterator[Gateway]:
+    with open_gateway(f"{platform.server.directory}/.s.PGSQL.5432") as gateway:
+        yield gateway
+
+
+def through(gateway: Gateway, platform: Platform, host: str = "127.0.0.1") -> str:
+    return f"postgresql://platform@{host}:{gateway.port}/{platform.name}"
+
+
+@pytest.mark.parametrize("of", ["lookups", "snapshot"])
+def test_whoever_is_cancelled_leaves_a_server_that_does_not_greet_at_once(
+    platform: Platform, owner: User, gateway: Gateway, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    monkeypatch.setattr(postgresql, "CONNECT_TIMEOUT", 1000)
+    listener = Listener()
+    with opened(through(gateway, platform), listener) as catalogue:
+        catalogue.close()  # the next lookup needs a connection again
+        gateway.mute = True
+        listener.leaves(catalogue.users if of == "lookups" else catalogue.snapshot)
+        eventually(lambda: gateway.ignored == 1 and gateway.hung_up())
+        gateway.mute = False
+        assert catalogue.users() == [owner], "it is found again"
+
+
+def test_whoever_is_cancelled_does_not_wait_for_a_free_connection(
+    platform: Platform, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql, "POOL_TIMEOUT", 1000)
+    listener = Listener()
+    with opened(platform.url, listener) as catalogue:
+        taken = [catalogue._engines.lookups.connect() for _ in range(postgresql.POOL)]
+        listener.leaves(catalogue.users)
+        for connection in taken:
+            connection.close()
+        assert catalogue.users() == [owner]
+
+
+def test_who_waits_for_a_free_connection_gets_the_first_or_is_told(
+    platform: Platform, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(platform.url) as catalogue:
+        taken = [catalogue._engines.lookups.connect() for _ in range(postgresql.POOL)]
+        with ThreadPoolExecutor(1) as thread:
+            asked = thread.submit(catalogue.users)
+            with pytest.raises(TimeoutError):
+                asked.result(3 * postgresql.LOOK)
+            taken.pop().close()
+            assert asked.result(PATIENCE) == [owner]
+        monkeypatch.setattr(postgresql, "POOL_TIMEOUT", 0.2)
+        taken.append(catalogue._engines.lookups.connect())
+        with pytest.raises(SourceUnavailable):
+            catalogue.users()
+        for connection in taken:
+            connection.close()
+
+
+def test_a_server_is_found_by_its_name(platform: Platform, owner: User, gateway: Gateway) -> None:
+    with opened(through(gateway, platform, "localhost")) as catalogue, catalogue.snapshot() as snapshot:
+        assert catalogue.users() == snapshot.users() == [owner]
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import orjson
 import pytest
 import trio
 import trio.testing
-from quart.wrappers import Websocket
 from werkzeug.datastructures import MultiDict
 
 from exportd.core import events
@@ -38,6 +37,7 @@ from exportd.web.feed import (
     parse_event_id,
     parse_only,
 )
+from exportd.web.websocket import Socket
 
 USER = User("u1", "a@example.org")
 AT = datetime(2026, 1, 31, tzinfo=UTC)
@@ -88,7 +88,7 @@ def tell(hub: Hub, job: Job, progress: int = 0) -> None:
 def session(hub: Hub) -> Iterator[tuple[Line, Session]]:
     line = Line()
     with hub.watch(USER) as feed:
-        yield line, Session(cast("Websocket", line), feed)
+        yield line, Session(cast("Socket", line), feed)
 
 
 @pytest.mark.parametrize("round_", range(20))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import orjson
 import pytest
 import trio
 import trio.testing
-from quart.wrappers import Websocket
+from rounds import counting
 
 from exportd.core import events
 from exportd.core.job import Job, Progress
@@ -21,7 +22,7 @@ from exportd.core.options import ExportOptions
 from exportd.core.registry import Registry
 from exportd.core.users import User
 from exportd.errors import InvalidRequest, NotFound, ShuttingDown, TooManySessions
-from exportd.jobs.hub import Feed, Hub
+from exportd.jobs.hub import TOLD_AT_ONCE, Feed, Hub
 from exportd.settings import Settings
 from exportd.tokens import make_token
 from exportd.web.auth import Auth
@@ -46,6 +47,7 @@ from exportd.web.socketio.session import (
     Session,
     SessionOver,
 )
+from exportd.web.websocket import Socket
 
 USER, OTHER = User("u1", "a@example.org"), User("u2", "b@example.org")
 AT = datetime(2026, 1, 31, tzinfo=UTC)
@@ -298,7 +300,7 @@ async def test_a_line_takes_an_event_only_when_the_one_before_has_left() -> None
     hub, socket = new_hub(), Stalled()
     async with running(hub) as engine, trio.open_nursery() as nursery:
         session = await connect(engine, polling=False)
-        nursery.start_soon(Line(cast("Websocket", socket), session).run)
+        nursery.start_soon(Line(cast("Socket", socket), session).run)
         jobs = [new_job() for _ in range(3)]
         for job in jobs:
             tell(hub, job)
@@ -310,6 +312,41 @@ async def test_a_line_takes_an_event_only_when_the_one_before_has_left() -> None
         assert [told(text) for text in socket.sent] == [[(events.STARTED, jobs[0].id)]]
         session.end(RESTART)
     assert socket.closed == (RESTART.code, RESTART.reason)
+
+
+@pytest.mark.parametrize("polling", [True, False])
+async def test_many_sessions_take_turns_and_all_are_told_in_the_end(polling: bool) -> None:
+    hub, told_in = new_hub(), Counter[int]()
+    async with running(hub) as engine:
+        sessions = [await connect(engine, polling=polling) for _ in range(5 * TOLD_AT_ONCE)]
+
+        async def hear(session: Session) -> None:
+            while True:
+                text = await (session.poll() if polling else session.take())
+                told_in[rounds.now] += len(told(text))
+
+        with counting() as rounds:
+            async with trio.open_nursery() as nursery:
+                for session in sessions:
+                    nursery.start_soon(hear, session)
+                await settled()
+                for job in (new_job(), new_job()):
+                    tell(hub, job)
+                    await settled()
+                nursery.cancel_scope.cancel()
+        assert told_in.total() == 2 * len(sessions)
+        assert max(told_in.values()) <= TOLD_AT_ONCE
+
+
+async def test_an_answer_does_not_wait_for_a_turn() -> None:
+    hub = new_hub()
+    async with running(hub) as engine, trio.open_nursery() as nursery:
+        session = await connect(engine)
+        answers = await polled(session, nursery)
+        session.answer("an answer")
+        await settled()
+        assert answers == ["an answer"]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_poll_is_answered_in_parts_when_there_is_much() -> None:

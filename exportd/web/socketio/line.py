@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import trio
-from quart.wrappers import Websocket
 
 from exportd.web.feed import MAX_MESSAGE
 from exportd.web.socketio import packets
 from exportd.web.socketio.packets import BadPacket
 from exportd.web.socketio.session import BROKEN, LEFT, TOO_BIG, Session, SessionOver
+from exportd.web.websocket import Socket
 
 
 class Line:
     """One WebSocket of a session."""
 
-    def __init__(self, socket: Websocket, session: Session) -> None:
+    def __init__(self, socket: Socket, session: Session) -> None:
         self._socket, self._session = socket, session
 
     async def probe(self) -> bool:
         """Whether the client, which polls until now, wants to go on here: it tries the line, then says so."""
         if await self._socket.receive() != packets.PROBE_TEXT:
             return False
-        await self._send(packets.PROBED_TEXT)
+        await self._socket.send(packets.PROBED_TEXT)
         self._session.probed()
         return await self._socket.receive() == packets.UPGRADE_TEXT
 
@@ -51,9 +51,4 @@ class Line:
     async def _write(self) -> None:
         """One packet after the other: what waits in the feed is taken when it can leave, and not before."""
         while True:
-            await self._send(await self._session.take())
-
-    async def _send(self, text: str) -> None:
-        """Sends. Once the client has gone a send has no checkpoint, and a loop of them would stop everything else."""
-        await self._socket.send(text)
-        await trio.lowlevel.checkpoint()
+            await self._socket.send(await self._session.take())

@@ -9,6 +9,7 @@ https://github.com/socketio/socket.io/tree/main/docs (engine.io-protocol/v4, soc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from engineio.packet import CLOSE, MESSAGE, NOOP, OPEN, PING, PONG, UPGRADE, Packet
@@ -16,6 +17,7 @@ from engineio.payload import Payload
 from socketio import packet as sio
 
 from exportd.core.events import Frame
+from exportd.web.direct import RECENT
 
 SEPARATOR = "\x1e"
 MAIN = "/"
@@ -143,8 +145,9 @@ def ack(number: int, *answers: object) -> str:
     return _message(sio.ACK, list(answers), number=number)
 
 
+@lru_cache(RECENT)
 def told(frame: Frame) -> str:
-    """An event of an export: its JSON is made once, for whoever reads it."""
+    """An event of an export: made once, for whoever reads it."""
     return f'{MESSAGE}{sio.EVENT}["{frame.event}",{frame.data.decode()}]'
 
 

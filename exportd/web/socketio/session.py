@@ -125,21 +125,23 @@ class Session:
     @contextmanager
     def telling(self, feed: Feed) -> Iterator[None]:
         """Tells the events of the feed within the block."""
-        self._feed, feed.on_news = feed, self._stir
-        self._stir()  # a feed that is over already gives no news
+        self._feed, feed.sleepers = feed, self._news
+        self._stir()  # who waits now has to wait for its turn with the feed
         try:
             yield
         finally:
-            self._feed = feed.on_news = None
+            self._feed = None
 
     async def take(self) -> str:
         """The next packet. Raises `SessionOver`. A cancel leaves nothing behind: no packet is lost."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while (text := self._next()) is None:
+        while not self._answers:
             if self.over is not None:
                 raise SessionOver(self.over)
-            await self._news.park()
-        return text
+            await self._wait()
+            if (text := self._next()) is not None:
+                return text
+        return self._answers.popleft()
 
     async def poll(self) -> str:
         """The answer to a poll: what waits, or else the first that comes. Raises `BadPacket` for a second one beside it.
@@ -156,14 +158,20 @@ class Session:
 
     async def _wait_texts(self) -> list[str]:
         while True:
+            leaving = self._probed or not self.polling  # the client waits for the poll's end to change over
+            if not (self._answers or leaving or self.over):
+                await self._wait()
             texts = self._texts()
             if self.over is not None:
                 return [*texts, self.over.text]
-            if not texts and (self._probed or not self.polling):  # the client waits for its end to change over
-                return [packets.NOOP_TEXT]
             if texts:
                 return texts
-            await self._news.park()
+            if leaving:
+                return [packets.NOOP_TEXT]
+
+    async def _wait(self) -> None:
+        """Until something changes; for an event, until it is this session's turn to be told."""
+        await (self._news.park() if self._feed is None else self._feed.wait_turn())
 
     def _texts(self) -> list[str]:
         texts: list[str] = []

@@ -15,6 +15,7 @@ from exportd.web.socketio.engine import Engine
 from exportd.web.socketio.line import Line
 from exportd.web.socketio.packets import BadPacket
 from exportd.web.socketio.session import BROKEN, LEFT, TOO_BIG, Session
+from exportd.web.websocket import Socket
 
 PATH = "/socket.io/"
 VERSION = "4"
@@ -50,11 +51,11 @@ class SocketIO:
         visitor = self._auth.visitor(socket)
         sid = parse_query(socket.args, WEBSOCKET)
         if sid is None:
-            await self._open(socket, self._engine.admit(visitor, polling=False))
+            await self._open(Socket(socket), self._engine.admit(visitor, polling=False))
         else:
-            await self._upgrade(socket, self._engine.find(sid, visitor))
+            await self._upgrade(Socket(socket), self._engine.find(sid, visitor))
 
-    async def _open(self, socket: Websocket, made: Session) -> None:
+    async def _open(self, socket: Socket, made: Session) -> None:
         try:
             await socket.accept()
             await socket.send(opening(made))
@@ -62,7 +63,7 @@ class SocketIO:
         finally:
             made.end(LEFT)  # if the client has gone before the line was up
 
-    async def _upgrade(self, socket: Websocket, found: Session) -> None:
+    async def _upgrade(self, socket: Socket, found: Session) -> None:
         line = Line(socket, found)
         try:
             with found.upgrading():
