@@ -36,7 +36,7 @@ def measure(ground: Ground) -> Measured:
         else:
             yield Note("zip is not installed: it was not measured.")
         sides = {name: partial(_other, work, folder, scratch) for name, work in others.items()}
-        yield from in_turns({OURS: partial(_export, user, folder), **sides}, ground.rounds)
+        yield from in_turns({OURS: partial(_export, user, folder), **sides}, ground.rounds())
 
 
 def _export(user: Session, folder: Path) -> float:

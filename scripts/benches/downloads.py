@@ -29,9 +29,9 @@ def measure(ground: Ground) -> Measured:
         if program := nginx.program():
             with nginx.serving(program, root, scratch) as beside:
                 sides[NGINX] = (f"{beside.url}/{ended.job}.zip", beside.pid)
-                yield from _rounds(sides, user.token, ended.size, ground.rounds)
+                yield from _rounds(sides, user.token, ended.size, ground.rounds())
         else:
-            yield from _rounds(sides, user.token, ended.size, ground.rounds)
+            yield from _rounds(sides, user.token, ended.size, ground.rounds())
             yield Note("nginx could not be installed: it was not measured.")
     ground.drop(plan)
 

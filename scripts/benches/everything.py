@@ -17,7 +17,7 @@ IDLE = "memory, before the first export"
 
 
 def measure(ground: Ground) -> Measured:
-    place, rounds = ground.place(ground.plates), ground.size(3, 1)
+    place, rounds = ground.place(ground.plates), ground.rounds(3)
     with ground.serving(ground.plates) as (daemon, user), ground.scratch() as scratch:
         yield Sample(IDLE, peak_memory(daemon.pid) / 1e6, "MB")
         for number in range(-1, rounds):  # the first one warms up

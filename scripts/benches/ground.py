@@ -48,20 +48,22 @@ class Place(NamedTuple):
 
 
 class Ground:
-    """One run of the bench. `quick` asks for the smallest sizes at which a row still does all that it does."""
+    """One run of the bench. `quick` asks for the smallest sizes at which a row still does all that it does, `rounds` for another
+    number of them than each row would have."""
 
-    def __init__(self, folder: Path, *, quick: bool, profile: bool = False) -> None:
+    def __init__(self, folder: Path, *, quick: bool, rounds: int | None = None, profile: bool = False) -> None:
         self.folder, self.quick = folder, quick
+        self._rounds = rounds
         self.profile: list[Path] | None = [] if profile else None
         """Where daemons have left what their sampler saw; None when it is not asked for."""
         self._places: dict[Plan, Place] = {}
+        self._made = 0
 
     def size(self, full: int, quick: int) -> int:
         return quick if self.quick else full
 
-    @property
-    def rounds(self) -> int:
-        return self.size(5, 1)
+    def rounds(self, full: int = 5) -> int:
+        return self._rounds or self.size(full, 1)
 
     # --- projects -------------------------------------------------------------------------------------------------------
 
@@ -72,12 +74,17 @@ class Ground:
     def place(self, plan: Plan) -> Place:
         """A data directory with this project; drawn when it is first asked for, and kept for other rows."""
         if plan not in self._places:
-            self._places[plan] = self._made(plan)
+            self._places[plan] = self._new(plan)
         return self._places[plan]
 
-    def _made(self, plan: Plan) -> Place:
-        data = self.folder / f"place-{len(self._places)}" / "data"
+    def _new(self, plan: Plan) -> Place:
+        self._made += 1
+        data = self.folder / f"place-{self._made}" / "data"
         data.mkdir(parents=True)
+        return self.project(data, plan)
+
+    def project(self, data: Path, plan: Plan) -> Place:
+        """One project more in a data directory."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix="drawn-") as drawn:
             project = draw(Path(drawn), plan)
             settings = Settings(data=data)

@@ -53,11 +53,19 @@ class Line:
         length = _LENGTH.search(head)
         return int(head[9:12]), int(length[1]) if length else 0, rest
 
-    def answer(self) -> bytes:
-        """A whole body. Raises `Refused` unless it is that of a 200."""
+    def any_answer(self) -> tuple[int, bytes]:
+        """Status and whole body. Raises `Refused` when the peer has gone."""
         status, length, body = self.head()
         while len(body) < length:
-            body += self.socket.recv(1 << 20)
+            piece = self.socket.recv(1 << 20)
+            if not piece:
+                raise Refused("the connection was closed")
+            body += piece
+        return status, body
+
+    def answer(self) -> bytes:
+        """A whole body. Raises `Refused` unless it is that of a 200."""
+        status, body = self.any_answer()
         if status != 200:
             raise Refused(f"{status} {body[:200]!r}")
         return body
