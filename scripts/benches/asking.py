@@ -31,7 +31,7 @@ def measure(ground: Ground) -> Measured:
                 OURS: partial(rate, daemon.url, place.token, path, seconds),
                 BARE: partial(rate, url, place.token, "/status", seconds),
             }
-            yield from in_turns(sides, ground.rounds, unit="/s")
+            yield from in_turns(sides, ground.rounds(), unit="/s")
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from load.daemon import Daemon
 
 from benches import parts
 from benches.figures import Goal, Measured, Note, Row, Sample, of, ratio
-from benches.ground import Ground, cpu_of, peak_memory, settle
+from benches.ground import Ground, cpu_of, memory, peak_memory, settle
 from benches.session import ALL, Session
 
 SPEED, CPU, BARE, BUSY, MEMORY = "images a second", "CPU time", "CPU time, bare parts", "cores busy", "memory, peak"
-IDLE = "memory, before the first export"
+FILES, IDLE = "  libraries in it", "memory, before the first export"
 
 
 def measure(ground: Ground) -> Measured:
@@ -30,6 +30,7 @@ def measure(ground: Ground) -> Measured:
                 yield from (Sample(f"  {part}", seconds) for part, seconds in spent.items())
             user.delete(job)
         yield Sample(MEMORY, peak_memory(daemon.pid) / 1e6, "MB")
+        yield Sample(FILES, memory(daemon.pid, "RssFile") / 1e6, "MB")
     yield Note("The parts are the calls of the libraries alone. SHA-256 is of each member and of the archive.")
 
 

@@ -101,6 +101,10 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(low, median, high)
 
 
+NOISE = 1e-3
+"""Share of a difference below which there is none."""
+
+
 # --- figures ------------------------------------------------------------------------------------------------------------
 
 
@@ -126,7 +130,7 @@ def quantile(what: str, share: float, scale: float = 1.0) -> Figure:
 
 def exponent(what: str) -> Figure:
     """k of `time = fixed + a n^k`, from sides named `what n` of three or more sizes: the cost of the smallest counts as fixed.
-    The two largest decide, as that is where growth shows."""
+    The two largest decide, as that is where growth shows. Where noise hides it, 0, or much too large a number."""
 
     def figure(samples: Samples) -> list[float]:
         found = {int(name.removeprefix(what)): values for name, values in samples.items() if name.startswith(what)}
@@ -135,9 +139,10 @@ def exponent(what: str) -> Figure:
         sizes = sorted(found)
         first, middle, last = sizes[0], sizes[-2], sizes[-1]
         times = {size: statistics.median(found[size]) for size in (first, middle, last)}
-        if not times[last] > times[middle] > times[first]:
-            return []
-        grown = (times[last] - times[first]) / (times[middle] - times[first])
+        whole = times[last] - times[first]
+        if whole <= 0:
+            return [0.0]
+        grown = whole / max(times[middle] - times[first], NOISE * whole)
         return [math.log(grown) / math.log((last - first) / (middle - first))]
 
     return figure

@@ -48,8 +48,8 @@ class Place(NamedTuple):
 
 
 class Ground:
-    """One run of the bench. `quick` asks for the smallest sizes at which a row still does all that it does, `rounds` for another
-    number of them than each row would have."""
+    """One run of the bench. `quick` asks for the smallest sizes at which a row still does all that it does, `rounds` for
+    another number of them than each row would have."""
 
     def __init__(self, folder: Path, *, quick: bool, rounds: int | None = None, profile: bool = False) -> None:
         self.folder, self.quick = folder, quick
@@ -179,8 +179,13 @@ def _clock(pid: int) -> float:
 
 def peak_memory(pid: int) -> int:
     """The most bytes that a process has had in memory at once."""
+    return memory(pid, "VmHWM")
+
+
+def memory(pid: int, name: str) -> int:
+    """Bytes, by a name of proc_pid_status(5)."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) << 10
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(f"{name}:"))) << 10
 
 
 class Machine(NamedTuple):

@@ -39,6 +39,8 @@ class Daemon:
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("EXPORTD_")} | env
         self._log = data.parent / "serve.log"
         self._process: psutil.Process | None = None
+        self.took = 0.0
+        """Seconds that it took to be ready."""
 
     def cli(self, *args: object) -> str:
         command = [*EXPORTD, *map(str, args), "--data", str(self.data)]
@@ -59,8 +61,10 @@ class Daemon:
         with self._log.open("wb") as log:
             command = [*self._program, "serve", "--data", str(self.data), "--port", "0"]
             process = subprocess.Popen(command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        began = time.perf_counter()
         try:
             self._wait_ready(process)
+            self.took = time.perf_counter() - began
             self._process = psutil.Process(process.pid)
             yield
         finally:
