@@ -37,7 +37,7 @@ def measure(ground: Ground) -> Measured:
 
 
 def _rounds(sides: dict[str, tuple[str, int]], token: str, size: int, rounds: int) -> Iterator[Sample]:
-    for number in range(-1, rounds):
+    for number in range(-1 if rounds > 1 else 0, rounds):
         for clients in (1, 4):
             for name, (url, pid) in sides.items() if number % 2 else reversed(sides.items()):
                 before, began = cpu_of(pid), time.perf_counter()

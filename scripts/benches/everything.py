@@ -20,7 +20,7 @@ def measure(ground: Ground) -> Measured:
     place, rounds = ground.place(ground.plates), ground.rounds(3)
     with ground.serving(ground.plates) as (daemon, user), ground.scratch() as scratch:
         yield Sample(IDLE, peak_memory(daemon.pid) / 1e6, "MB")
-        for number in range(-1, rounds):  # the first one warms up
+        for number in range(-1 if rounds > 1 else 0, rounds):  # the first one warms up
             settle(place.data)
             job, samples = _export(daemon, user, ground.plates.images)
             if number >= 0:

@@ -138,9 +138,9 @@ def _token(settings: Settings) -> str:
 
 
 def in_turns(sides: Mapping[str, Callable[[], float]], rounds: int, unit: str = "s") -> Iterator[Sample]:
-    """What each side gives, round by round; who begins changes. The first round only warms up."""
+    """What each side gives, round by round; who begins changes. Before the first of several rounds one only warms up."""
     names = list(sides)
-    for number in range(-1, rounds):
+    for number in range(-1 if rounds > 1 else 0, rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             value = sides[name]()
