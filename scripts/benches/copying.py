@@ -28,7 +28,7 @@ START_WRITING = 2
 
 
 def measure(ground: Ground) -> Measured:
-    folder = ground.place(ground.plates).data / "uploads"
+    folder = ground.place(ground.plates).originals
     with ground.serving(ground.plates) as (_, user), ground.scratch() as scratch:
         others = {CP: _copy, ZIPFILE: _zipfile, LEAST: _one_file}
         if shutil.which("zip"):

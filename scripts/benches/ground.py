@@ -42,9 +42,9 @@ class Place(NamedTuple):
     token: str
 
     @property
-    def images(self) -> list[Path]:
-        """The originals, in no order."""
-        return [path for path in (self.data / "uploads" / self.project).iterdir() if path.is_file()]
+    def originals(self) -> Path:
+        """The folder of the project's images."""
+        return self.data / "uploads" / self.project
 
 
 class Ground:

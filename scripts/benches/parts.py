@@ -74,11 +74,12 @@ def measure(place: Place, archive: Path, scratch: Path) -> dict[str, float]:
 
 def _rows(place: Place) -> Iterator[tuple[Path, str]]:
     """Original and polygons of each image, as the catalogue has them."""
+    images = (
+        'SELECT i."originalPath", s.polygons FROM images i JOIN segmentations s ON s."imageId" = i.id '
+        'WHERE i."projectId" = ?'
+    )
     with closing(sqlite3.connect(place.data / FILE_NAME)) as db:
-        rows = db.execute(
-            'SELECT i."originalPath", s.polygons FROM images i JOIN segmentations s ON s."imageId" = i.id'
-        )
-        yield from ((place.data / "uploads" / path, text) for path, text in rows)
+        yield from ((place.data / "uploads" / path, text) for path, text in db.execute(images, (place.project,)))
 
 
 def _drawn(grey: Picture, rings: Rings, font: skia.Font) -> Picture:
