@@ -14,12 +14,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benches.figures import Goal, Measured, Note, Row, ratio
-from benches.ground import Ground, in_turns, settle, timed
+from load.daemon import Daemon
+
+from benches.figures import Goal, Measured, Note, Row, Sample, ratio
+from benches.ground import Ground, cpu_of, in_turns, settle, timed
 from benches.session import ORIGINALS, Session
 
 OURS, CP, ZIP, ZIPFILE = "exportd", "cp -r, sync -f", "zip -0 -r, sync -f", "zipfile, chunks of 1 MiB, sync -f"
-LEAST = "limit: into one file, fsync"
+LEAST, CPU = "limit: into one file, fsync", "exportd, CPU time"
 CHUNK = 1 << 20
 AHEAD = 8 << 20
 """Bytes after which the kernel is told to begin to write them."""
@@ -29,19 +31,24 @@ START_WRITING = 2
 
 def measure(ground: Ground) -> Measured:
     folder = ground.place(ground.plates).originals
-    with ground.serving(ground.plates) as (_, user), ground.scratch() as scratch:
+    with ground.serving(ground.plates) as (daemon, user), ground.scratch() as scratch:
         others = {CP: _copy, ZIPFILE: _zipfile, LEAST: _one_file}
         if shutil.which("zip"):
             others[ZIP] = _zip
         else:
             yield Note("zip is not installed: it was not measured.")
         sides = {name: partial(_other, work, folder, scratch) for name, work in others.items()}
-        yield from in_turns({OURS: partial(_export, user, folder), **sides}, ground.rounds())
+        used = list[float]()
+        yield from in_turns({OURS: partial(_export, daemon, user, folder, used), **sides}, ground.rounds())
+        yield from (Sample(CPU, seconds) for seconds in used)
 
 
-def _export(user: Session, folder: Path) -> float:
+def _export(daemon: Daemon, user: Session, folder: Path, used: list[float]) -> float:
+    """Seconds of one export; adds those of CPU time."""
     settle(folder)
+    before = cpu_of(daemon.pid)
     ended = user.export(ORIGINALS)
+    used.append(cpu_of(daemon.pid) - before)
     user.delete(ended.job)
     return ended.seconds
 

@@ -41,7 +41,7 @@ class Watcher:
     def __init__(self, url: str, token: str, tally: Tally, *, told: bool) -> None:
         at = urlsplit(url)
         self._tally, self._told, self._buffer = tally, told, b""
-        self.socket = socket.create_connection((at.hostname or "", at.port or 80))
+        self.socket = socket.create_connection((at.hostname or "", at.port or 80), PATIENCE)
         lines = ["GET /ws HTTP/1.1", f"Host: {at.netloc}", "Connection: Upgrade", "Upgrade: websocket"]
         lines += [
             "Sec-WebSocket-Version: 13",
@@ -50,7 +50,10 @@ class Watcher:
         ]
         self.socket.sendall("\r\n".join([*lines, "", ""]).encode())
         while b"\r\n\r\n" not in self._buffer:
-            self._buffer += self.socket.recv(4096)
+            piece = self.socket.recv(4096)
+            if not piece:
+                raise SystemExit("a watcher was cut off")
+            self._buffer += piece
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         if b" 101 " not in head.partition(b"\r\n")[0]:
             raise SystemExit(f"a watcher was refused: {head[:200]!r}")
