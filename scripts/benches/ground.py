@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import shutil
@@ -116,7 +115,8 @@ class Ground:
     def _program(self) -> list[str | Path]:
         if self.profile is None:
             return list(EXPORTD)
-        target = self.folder / f"profile-{len(self.profile)}.json"
+        self._made += 1
+        target = self.folder / f"profile-{self._made}.json"
         self.profile.append(target)
         return [sys.executable, SCRIPTS / "benches/sampling.py", target]
 
@@ -208,15 +208,3 @@ class Machine(NamedTuple):
         """Share of all cores that others took from this moment until that one. Children count when they have ended."""
         others = (until.busy - self.busy) - (until.ours - self.ours)
         return max(0.0, others / ((until.at - self.at) * (os.cpu_count() or 1)))
-
-
-def slowest(seen: list[Path], most: int) -> list[str]:
-    """The places in which daemons have spent the most CPU time, by what their samplers have left."""
-    spent: dict[str, float] = {}
-    for path in seen:
-        with suppress(OSError, ValueError):
-            for place, seconds in json.loads(path.read_text()).items():
-                spent[place] = spent.get(place, 0.0) + seconds
-    whole = sum(spent.values()) or 1.0
-    ranked = sorted(spent.items(), key=lambda item: -item[1])[:most]
-    return [f"{seconds / whole:6.1%} {seconds:8.2f} s  {place}" for place, seconds in ranked]

@@ -12,9 +12,13 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+ROOT = Path(__file__).resolve().parents[2]
+OURS = f"{ROOT / 'exportd'}/"
 INTERVAL = 0.005
 """Seconds. The sampler itself takes some percent of a core and is left out."""
 
@@ -55,7 +59,7 @@ class Sampler(threading.Thread):
 def _place(frame: FrameType) -> str:
     """Our line, and the function of a library in which it was if it has called one that is not written in C."""
     ours: FrameType | None = frame
-    while ours is not None and "/exportd/" not in ours.f_code.co_filename:
+    while ours is not None and not ours.f_code.co_filename.startswith(OURS):
         ours = ours.f_back
     if ours is frame:
         return f"{_function(frame)} line {frame.f_lineno}"
@@ -65,6 +69,18 @@ def _place(frame: FrameType) -> str:
 def _function(frame: FrameType) -> str:
     path = Path(frame.f_code.co_filename)
     return f"{path.parent.name}/{path.name} {frame.f_code.co_qualname}"
+
+
+def slowest(seen: Iterable[Path], most: int) -> list[str]:
+    """The places in which daemons have spent the most CPU time, by what their samplers have left."""
+    spent: dict[str, float] = {}
+    for path in seen:
+        with suppress(OSError, ValueError):
+            for place, seconds in json.loads(path.read_text()).items():
+                spent[place] = spent.get(place, 0.0) + seconds
+    whole = sum(spent.values()) or 1.0
+    ranked = sorted(spent.items(), key=lambda item: -item[1])[:most]
+    return [f"{seconds / whole:6.1%} {seconds:8.2f} s  {place}" for place, seconds in ranked]
 
 
 def main() -> None:
@@ -81,5 +97,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
+    sys.path[0] = str(ROOT)
     main()
