@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand over one connection that is kept: a client that takes next to no time of its own."""
+"""HTTP/1.1 by hand over a connection that is kept: a client that takes next to no time of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 120.0
 LINES = 8
 """Connections that ask at once: enough that the server never waits for the client."""
 MOST = 900
-"""Requests over one of them: hypercorn closes it after 1,000."""
+"""Requests over one connection: hypercorn closes it after 1,000."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _END = b"\r\n\r\n"
@@ -25,13 +25,18 @@ class Refused(Exception):
 
 
 class Line:
-    """A connection."""
+    """A connection, opened anew before the server would close it."""
 
     def __init__(self, url: str, token: str) -> None:
-        at = urlsplit(url)
-        self._common = f"Host: {at.netloc}\r\nAuthorization: Bearer {token}\r\n"
-        self.socket = socket.create_connection((at.hostname or "", at.port or 80), PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._at = urlsplit(url)
+        self._common = f"Host: {self._at.netloc}\r\nAuthorization: Bearer {token}\r\n"
+        self.socket = self._connect()
+
+    def _connect(self) -> socket.socket:
+        self._sent = 0
+        found = socket.create_connection((self._at.hostname or "", self._at.port or 80), PATIENCE)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
 
     def request(self, path: str, method: str = "GET") -> bytes:
         """What `send` takes; made once when it is sent often."""
@@ -39,6 +44,11 @@ class Line:
         return f"{method} {path} HTTP/1.1\r\n{self._common}{length}\r\n".encode()
 
     def send(self, request: bytes) -> None:
+        """When nothing is under way."""
+        if self._sent == MOST:
+            self.socket.close()
+            self.socket = self._connect()
+        self._sent += 1
         self.socket.sendall(request)
 
     def head(self) -> tuple[int, int, bytes]:
@@ -78,8 +88,10 @@ class Line:
 @contextmanager
 def line(url: str, token: str) -> Iterator[Line]:
     found = Line(url, token)
-    with found.socket:
+    try:
         yield found
+    finally:
+        found.socket.close()
 
 
 def rate(url: str, token: str, path: str, seconds: float) -> float:
@@ -88,7 +100,7 @@ def rate(url: str, token: str, path: str, seconds: float) -> float:
         lines = [stack.enter_context(line(url, token)) for _ in range(LINES)]
         request = lines[0].request(path)
         began, asked = time.perf_counter(), 0
-        while asked < MOST and (not asked or time.perf_counter() - began < seconds):
+        while not asked or time.perf_counter() - began < seconds:
             for each in lines:
                 each.send(request)
             for each in lines:
