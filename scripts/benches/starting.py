@@ -11,8 +11,8 @@ from pathlib import Path
 from load.daemon import EXPORTD
 
 from benches import history
-from benches.figures import Goal, Measured, Row, of
-from benches.ground import Ground, Place, in_turns, timed
+from benches.figures import Goal, Measured, Row, Sample, of
+from benches.ground import Ground, Place, cpu_of, in_turns, timed
 
 FULL, EMPTY = "ready, 10,000 jobs", "ready, no job"
 HELP, PASS, CLICK = "exportd --help", "python -c pass", "python -c 'import click'"
@@ -24,12 +24,11 @@ def start(ground: Ground) -> Measured:
         data = Path(empty) / "data"
         data.mkdir()
         sides = {FULL: place, EMPTY: Place(data, "", "")}
-        yield from in_turns({name: partial(_ready, ground, at) for name, at in sides.items()}, ground.rounds())
-
-
-def _ready(ground: Ground, place: Place) -> float:
-    with ground.daemon(place) as daemon:
-        return daemon.took
+        for number in range(ground.rounds()):
+            for name, at in sides.items() if number % 2 else reversed(sides.items()):
+                with ground.daemon(at) as daemon:
+                    yield Sample(f"{name}, CPU time", cpu_of(daemon.pid))
+                    yield Sample(name, daemon.took)
 
 
 def commands(ground: Ground) -> Measured:

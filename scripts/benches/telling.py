@@ -25,6 +25,8 @@ class Result:
     elsewhere: float = 0.0
     """Share of the machine's CPU time that others took meanwhile: above some percent, trust ratios only."""
     broken: str | None = None
+    stopped: bool = False
+    """By a signal: no other row is measured."""
 
     def add(self, sample: Sample) -> None:
         self.samples.setdefault(sample.what, []).append(sample.value)
