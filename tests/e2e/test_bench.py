@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.e2e
 
 BENCH = Path(__file__).resolve().parents[2] / "scripts/bench"
-PATIENCE = 280
+PATIENCE = 300
 """Seconds after which the bench is taken to hang."""
 
 
