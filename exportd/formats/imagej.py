@@ -94,11 +94,13 @@ class _Losses:
 
     def warnings(self) -> Iterator[Warn]:
         if self.empty:
-            who = "1 image has" if self.empty == 1 else f"{self.empty} images have"
-            yield Warn(f"ImageJ ROIs: {who} no RoiSet.zip: ImageJ opens none without objects.")
+            yield _warn(self.empty, "image has", "images have", "no RoiSet.zip: ImageJ opens none without objects")
         if self.filled:
-            who = "1 polygon is" if self.filled == 1 else f"{self.filled} polygons are"
-            yield Warn(f"ImageJ ROIs: {who} left out: holes leave nothing of it.")
+            yield _warn(self.filled, "polygon is", "polygons are", "left out: holes leave nothing of it")
+
+
+def _warn(count: int, one: str, several: str, what: str) -> Warn:
+    return Warn(f"ImageJ ROIs: 1 {one} {what}.", f"ImageJ ROIs: {{count}} {several} {what}.", count)
 
 
 def _files(project_type: str, annotation: Annotation, losses: _Losses) -> Iterator[Member]:

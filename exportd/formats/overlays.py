@@ -24,7 +24,6 @@ from exportd.formats.instances import labels
 from exportd.formats.layers import Layer, badge_layer, dot_radius, line_layer, polygon_layers
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
-from exportd.formats.streaming import listed
 
 BAND_PIXELS = 1 << 20
 
@@ -40,7 +39,7 @@ LABEL_PER_LENGTH = 0.3
 
 def overlays(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick | Warn, None, None]:
     """A member for each image, in order; one whose pixels cannot be read has none, and a warning counts and names it."""
-    without = []
+    without: list[str] = []
     for image, annotation in dataset.annotated():
         member = _overlay(dataset, image, annotation, options.visualization_options)
         if member is None:
@@ -49,12 +48,12 @@ def overlays(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tic
             yield member
         yield Tick(image.name)
     if without:
-        yield Warn(_sentence(without))
-
-
-def _sentence(names: Sequence[str]) -> str:
-    what = "1 image has none, as its pixels" if len(names) == 1 else f"{len(names)} images have none, as their pixels"
-    return f"Visualizations: {what} cannot be read: {listed(names)}."
+        yield Warn(
+            "Visualizations: 1 image has none, as its pixels cannot be read: {names}.",
+            "Visualizations: {count} images have none, as their pixels cannot be read: {names}.",
+            len(without),
+            tuple(without),
+        )
 
 
 def _overlay(dataset: Dataset, image: Image, annotation: Annotation, look: VisualizationOptions) -> Member | None:

@@ -11,7 +11,7 @@ from exportd.core.geometry import Floats
 from exportd.core.options import ExportOptions
 from exportd.errors import UnreadableImage
 from exportd.formats.member import Warn
-from exportd.formats.streaming import listed, size_of
+from exportd.formats.streaming import size_of
 from exportd.formats.tabular import Column, Kind, Table, Values
 
 
@@ -68,15 +68,15 @@ class Omissions:
         )
         for count, one, several, what in counted:
             if count:
-                yield Warn(f"Metrics: {count} {one if count == 1 else several} {what}.")
+                yield Warn(f"Metrics: 1 {one} {what}.", f"Metrics: {{count}} {several} {what}.", count)
         yield from _named(self.unreadable, "pixels cannot be read")
         yield from _named(self.resized, "file and project differ about the size")
 
 
 def _named(images: Sequence[str], why: str) -> Iterator[Warn]:
-    if count := len(images):
-        what = "1 image has" if count == 1 else f"{count} images have"
-        yield Warn(f"Metrics: {what} no intensities, as {why}: {listed(images)}.")
+    if images:
+        what = f"no intensities, as {why}: {{names}}."
+        yield Warn(f"Metrics: 1 image has {what}", f"Metrics: {{count}} images have {what}", len(images), tuple(images))
 
 
 @dataclass(frozen=True, slots=True)

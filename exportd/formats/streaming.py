@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
@@ -13,9 +13,6 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 64 << 10
 """Long enough that what is done per chunk does not count, short enough to be no memory."""
-
-MAX_NAMED = 10
-"""Images that a warning names; the others are counted."""
 
 
 def chunked(parts: Iterable[bytes | Tick | Warn]) -> Iterator[bytes | Tick | Warn]:
@@ -45,12 +42,6 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first `MAX_NAMED`, and how many there are besides."""
-    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + more
-
-
 def size_of(image: Image) -> tuple[int, int] | None:
     """Width and height in pixels, where both are known."""
     return (image.width, image.height) if image.width and image.height else None
@@ -77,10 +68,9 @@ class Losses:
 
     def warnings(self) -> Iterator[Warn]:
         """A sentence for each kind of loss that there was."""
-        if count := len(self._sizeless):
-            yield self._warn(
-                count, "image of unknown size is", "images of unknown size are", f"left out: {listed(self._sizeless)}"
-            )
+        if self._sizeless:
+            what = "image of unknown size is", "images of unknown size are", "left out: {names}"
+            yield self._warn(len(self._sizeless), *what, tuple(self._sizeless))
         if self.lines:
             yield self._warn(self.lines, "polyline is", "polylines are", "left out: the format has no open lines")
         if self.outside:
@@ -90,5 +80,5 @@ class Losses:
         if self.covered:
             yield self._warn(self.covered, "polygon is", "polygons are", "left out: its holes cover all of it")
 
-    def _warn(self, count: int, one: str, several: str, what: str) -> Warn:
-        return Warn(f"{self._format}: {count} {one if count == 1 else several} {what}.")
+    def _warn(self, count: int, one: str, several: str, what: str, names: tuple[str, ...] = ()) -> Warn:
+        return Warn(f"{self._format}: 1 {one} {what}.", f"{self._format}: {{count}} {several} {what}.", count, names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import zlib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -18,14 +17,15 @@ SHAPING = (
     "skia-python",
     "tifffile",
     "xlsxwriter",
+    "zlib-ng",
 )
 """Packages whose own numbers, order or compression stand in members."""
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Of Python, of the zlib that packs, and of the packages of `SHAPING` that are installed."""
-    found = {"python": platform.python_version(), "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    """Of Python and of the packages of `SHAPING` that are installed."""
+    found = {"python": platform.python_version()}
     for name in SHAPING:
         try:
             found[name] = version(name)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from exportd.core.dataset import Annotation, Image, Notes, Pixels, Project, Repair, Skipped
+from exportd.core.dataset import Annotation, Dataset, Image, Notes, Pixels, Project, Repair, Skipped
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.errors import SourceError, UnreadableImage
@@ -18,6 +18,9 @@ from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
 T = TypeVar("T")
+
+TURN_PIXELS, TURN_IMAGES = 1 << 20, 50
+"""Of a piece of work, at most, as far as one image has no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class ProjectDataset:
         self._catalogue, self._uploads, self._check = catalogue, uploads, check
         self._warned: dict[str, tuple[str, ...]] = {}
         self._annotations: AnnotationFile | None = None
+        self._places: dict[str, int] = {}
 
     @property
     def notes(self) -> Notes:
@@ -67,6 +71,24 @@ class ProjectDataset:
     def path(self, image: Image) -> str:
         """Where the original is, relative to the uploads directory."""
         return self._paths[image.id]
+
+    def place(self, name: str) -> int:
+        """Of the image with this name in the archive, from 0."""
+        if not self._places:
+            self._places = {image.name: place for place, image in enumerate(self.images)}
+        return self._places[name]
+
+    def shared(self, parts: int, turn: int) -> list[Dataset]:
+        """The images dealt to so many datasets, `turn` at a time; there are not more of these than have any."""
+        step = parts * turn
+        dealt = [
+            tuple(i for begin in range(part * turn, len(self.images), step) for i in self._turn(begin, turn))
+            for part in range(parts)
+        ]
+        return [_Share(self, which) for which in dealt if which]
+
+    def _turn(self, begin: int, turn: int) -> range:
+        return range(begin, min(begin + turn, len(self.images)))
 
     def pixels(self, image: Image) -> Pixels:
         """See `Dataset`. Listens to the job's cancel while it decodes."""
@@ -90,10 +112,14 @@ class ProjectDataset:
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
         """See `Dataset`. Listens to the job's cancel."""
+        return self.annotated_at(range(len(self.images)))
+
+    def annotated_at(self, places: Iterable[int]) -> Iterator[tuple[Image, Annotation]]:
+        """The same for images at these places."""
         if self._annotations is None:
             raise RuntimeError("the annotations were not read")
-        for index, image in enumerate(self.images):
-            yield image, self._annotations.read(index, self._check)
+        for place in places:
+            yield self.images[place], self._annotations.read(place, self._check)
 
     def _parsed(self, image: Image, row: SegmentationRow | None) -> Annotation:
         if row is None:
@@ -107,6 +133,22 @@ class ProjectDataset:
             confidence=row.confidence,
             check=self._check,
         )
+
+
+class _Share:
+    """Some of the images, for exporters that look at each by itself."""
+
+    def __init__(self, whole: ProjectDataset, places: tuple[int, ...]) -> None:
+        self.project, self.images = whole.project, tuple(whole.images[i] for i in places)
+        self.pixels = whole.pixels
+        self._whole, self._places = whole, places
+
+    @property
+    def notes(self) -> Notes:
+        return self._whole.notes
+
+    def annotated(self) -> Iterator[tuple[Image, Annotation]]:
+        return self._whole.annotated_at(self._places)
 
 
 def survey(
@@ -204,6 +246,12 @@ def _looking(values: Iterable[T], check: Callable[[], None]) -> Iterator[T]:
     for value in values:
         check()
         yield value
+
+
+def turn_of(images: Collection[Image]) -> int:
+    """Images that are one piece of work for a thread: one where each takes long, more where they are small."""
+    pixels = sum((image.width or 0) * (image.height or 0) for image in images)
+    return max(1, min(TURN_IMAGES, TURN_PIXELS * len(images) // max(1, pixels)))
 
 
 def sizes(images: Collection[Image]) -> int:

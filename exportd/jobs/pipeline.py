@@ -2,14 +2,16 @@
 
 Each lane is a task that runs a generator of members in worker threads, a batch of about a megabyte a time, and is ahead
 of the writer by a bounded number of batches. So the next stages are prepared while one is written, memory does not depend on
-the project, and the archive still has its members in the fixed order. A cancel falls between two pieces: threads look
-for it at every piece, and generators are closed wherever they stand.
+the project, and the archive still has its members in the fixed order. Where each image has members of its own, several
+generators share the images of a lane and take turns, so that a stage that computes much has all processors. A cancel falls
+between two pieces: threads look for it at every piece, and generators are closed wherever they stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from contextlib import closing
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,17 +28,24 @@ BATCH_IMAGES = 50
 """Images after which a batch ends however small it is, so that progress moves and hops stay short."""
 
 AHEAD = 2
-"""Batches that a lane may have ready."""
+"""Batches that a generator may have ready."""
+
+LANES = 3
+"""That are prepared at a time: enough for all processors, and each one more is some megabytes."""
 
 Work = Iterator[Member | Tick | Warn]
+_Receive = trio.MemoryReceiveChannel["Batch"]
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Members of one stage in their order. `work` makes the generator, which does nothing before a worker thread runs it."""
+    """Members of one stage in their order. Each of `works` makes a generator, which does nothing before a worker thread runs
+    it."""
 
     stage: str
-    work: Callable[[], Work]
+    works: Sequence[Callable[[], Work]]
+    turn: int | None = None
+    """Images of a generator after which it is the next one's turn; None where there is only one."""
     waits: bool = False
     """Whether it may begin only when what comes first is over."""
 
@@ -48,13 +57,17 @@ class Batch:
     pieces: tuple[bytes | Entry, ...]
     images: int
     item: str | None
-    warnings: tuple[str, ...]
+    warnings: tuple[Warn, ...]
+    turn_over: bool
+    """The next batch is another generator's."""
 
 
 class _Packer:
-    """Collects pieces into batches."""
+    """Collects pieces into batches, none of which reaches beyond a turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, turn: int | None) -> None:
+        self._turn = turn
+        self._left = turn or 0
         self._clear()
 
     def _clear(self) -> None:
@@ -62,19 +75,24 @@ class _Packer:
         self._size = 0
         self._images = 0
         self._item: str | None = None
-        self._warnings: list[str] = []
+        self._warnings: list[Warn] = []
+
+    @property
+    def _turn_over(self) -> bool:
+        return self._turn is not None and self._left == 0
 
     @property
     def full(self) -> bool:
-        return self._size >= BATCH_BYTES or self._images >= BATCH_IMAGES
+        return self._size >= BATCH_BYTES or self._images >= BATCH_IMAGES or self._turn_over
 
     def add(self, value: object) -> None:
         match value:
             case Tick(item):
                 self._images += 1
+                self._left -= 1
                 self._item = item
-            case Warn(sentence):
-                self._warnings.append(sentence)
+            case Warn():
+                self._warnings.append(value)
             case Entry():
                 self._pieces.append(value)
             case bytes():
@@ -84,7 +102,9 @@ class _Packer:
                 raise TypeError(f"an exporter gave {type(value).__name__}")
 
     def take(self) -> Batch:
-        batch = Batch(tuple(self._pieces), self._images, self._item, tuple(self._warnings))
+        batch = Batch(tuple(self._pieces), self._images, self._item, tuple(self._warnings), self._turn_over)
+        if self._turn_over:
+            self._left = self._turn or 0
         self._clear()
         return batch
 
@@ -93,9 +113,9 @@ Look = Callable[[], None]
 """What a worker thread does between two pieces: raises `trio.Cancelled` when the job is cancelled."""
 
 
-def batches(work: Work, look: Look) -> Generator[Batch, None, None]:
+def batches(work: Work, look: Look, turn: int | None = None) -> Generator[Batch, None, None]:
     """The work as batches; for worker threads of trio. Every step looks for the job's cancel."""
-    packer = _Packer()
+    packer = _Packer(turn)
     for value in work:
         look()
         if isinstance(value, Member):
@@ -163,45 +183,79 @@ class Pipeline:
         self._tell = tell
 
     async def run(self, lanes: list[tuple[int, Lane]], first: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Prepares all lanes side by side and writes them one after the other; lanes that wait begin after `first`.
+        """Prepares lanes side by side and writes them one after the other; lanes that wait begin after `first`.
 
         A cancel stops all of it; the staging file is then of no use.
         """
         async with trio.open_nursery() as nursery:
-            ready, waiting = [], list[Callable[[], None]]()
-            for _, lane in lanes:
-                send, receive = trio.open_memory_channel[Batch](AHEAD)
-                start = partial(nursery.start_soon, self._prepare, lane, send, name=f"prepare {lane.stage}")
-                if lane.waits:
-                    waiting.append(start)
-                else:
-                    start()
-                ready.append(receive)
+            starts = _Starts(nursery, waiting=first is not None)
+            prepared = [self._prepared(lane, starts) for _, lane in lanes]
+            for begin, _ in prepared[:LANES]:
+                begin()
             if first is not None:
-                nursery.start_soon(_one_after_the_other, first, waiting)
-            for (index, _), receive in zip(lanes, ready, strict=True):
-                async with receive:
-                    async for batch in receive:
-                        await trio.to_thread.run_sync(self._writer.write, batch, limiter=self._limiter)
-                        self._tell(index, batch)
+                nursery.start_soon(starts.after, first)
+            for place, (index, _) in enumerate(lanes):
+                await self._write(index, prepared[place][1])
+                for begin, _ in prepared[place + LANES : place + LANES + 1]:
+                    begin()
 
-    async def _prepare(self, lane: Lane, send: trio.MemorySendChannel[Batch]) -> None:
+    async def _write(self, index: int, channels: Sequence[_Receive]) -> None:
+        """The batches of all channels, of each as many as its turn has; a channel that has ended is left out."""
+        with ExitStack() as stack:
+            for channel in channels:
+                stack.enter_context(channel)
+            left = deque(channels)
+            while left:
+                async for batch in left[0]:
+                    await trio.to_thread.run_sync(self._writer.write, batch, limiter=self._limiter)
+                    self._tell(index, batch)
+                    if batch.turn_over:
+                        left.rotate(-1)
+                        break
+                else:
+                    left.popleft()
+
+    def _prepared(self, lane: Lane, starts: _Starts) -> tuple[Callable[[], None], list[_Receive]]:
+        """What starts the lane, and where its batches come out."""
+        calls, ready = list[Callable[[], Awaitable[None]]](), list[_Receive]()
+        for work in lane.works:
+            send, receive = trio.open_memory_channel[Batch](AHEAD)
+            calls.append(partial(self._prepare, work, lane.turn, send))
+            ready.append(receive)
+        return partial(starts.start, calls, f"prepare {lane.stage}", waits=lane.waits), ready
+
+    async def _prepare(self, work: Callable[[], Work], turn: int | None, send: trio.MemorySendChannel[Batch]) -> None:
         async with send:
-            await self.each_batch(lane.work(), send.send)
+            await self.each_batch(work(), send.send, turn)
 
-    async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]]) -> None:
+    async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]], turn: int | None = None) -> None:
         """Does the work in worker threads and hands over each batch. A cancel closes the work where it stands."""
         with closing_work(work):
-            ready = batches(work, self._look)
+            ready = batches(work, self._look, turn)
             with closing(ready):
                 while (batch := await trio.to_thread.run_sync(next, ready, None, limiter=self._limiter)) is not None:
                     await take(batch)
 
 
-async def _one_after_the_other(first: Callable[[], Awaitable[None]], then: list[Callable[[], None]]) -> None:
-    await first()
-    for start in then:
-        start()
+class _Starts:
+    """Starts the tasks of lanes; those that have to wait for something first, when that is over."""
+
+    def __init__(self, nursery: trio.Nursery, *, waiting: bool) -> None:
+        self._nursery = nursery
+        self._waiting: list[Callable[[], None]] | None = [] if waiting else None
+
+    def start(self, calls: Sequence[Callable[[], Awaitable[None]]], name: str, *, waits: bool) -> None:
+        if waits and self._waiting is not None:
+            self._waiting.append(partial(self.start, calls, name, waits=False))
+            return
+        for call in calls:
+            self._nursery.start_soon(call, name=name)
+
+    async def after(self, first: Callable[[], Awaitable[None]]) -> None:
+        await first()
+        waiting, self._waiting = self._waiting or [], None
+        for start in waiting:
+            start()
 
 
 def closing_work(work: Work) -> closing[Generator[Member | Tick | Warn, None, None]]:

@@ -18,13 +18,13 @@ from exportd.errors import SourceChanged, UnreadableImage
 from exportd.formats.croissant import croissant
 from exportd.formats.documentation import Written, documentation
 from exportd.formats.manifest import export_report, manifest, sums
-from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.member import Exporter, Member, Tick, Warn, told
 from exportd.formats.metrics import metrics
 from exportd.formats.overlays import overlays
 from exportd.formats.profiles import tables
 from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
 from exportd.formats.wound_chart import PATH as CHART
-from exportd.jobs.dataset import ProjectDataset, sizes, survey
+from exportd.jobs.dataset import ProjectDataset, sizes, survey, turn_of
 from exportd.jobs.pace import Pace
 from exportd.jobs.pipeline import Batch, Lane, Look, Pipeline, Work, Writer
 from exportd.jobs.reporter import Part, Reporter
@@ -112,7 +112,7 @@ class _Attempt:
         self._catalogue, self._uploads = catalogue, uploads
         self._job, self._staged, self._reporter = job, staged, reporter
         self._limiter, self._look = limiter, look
-        self._warnings: list[str] = []
+        self._warnings: list[Warn] = []
         self._writer = Writer(staged, look)
         self._pipeline = Pipeline(self._writer, limiter, look, self._count)
 
@@ -131,7 +131,7 @@ class _Attempt:
             unusable,
             self._look,
         )
-        self._warnings.extend(unmet(self._job.options, dataset.project.type))
+        self._warnings.extend(map(Warn, unmet(self._job.options, dataset.project.type)))
         lanes = self._lanes(dataset)
         reading, papers, flushing = range(len(lanes), len(lanes) + 3)
         self._reporter.plan(self._plan(dataset, lanes))
@@ -139,7 +139,7 @@ class _Attempt:
         self._reporter.count(0, 0, None)
         await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, snapshot, lanes, reading))
         for work in self._papers(dataset):
-            await self._pipeline.run([(papers, Lane("documentation", work))])
+            await self._pipeline.run([(papers, Lane("documentation", [work]))])
         self._reporter.finish(papers)
         self._reporter.phase("finalizing", "Putting the archive on the disk")
         self._reporter.count(flushing, 1, None)
@@ -166,14 +166,22 @@ class _Attempt:
         """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
         little on the disk for most of an export's time then, and to remove that is what it waits for longest."""
         options = self._job.options
-        lanes = [Lane("annotations", partial(row.exporter, dataset, options), waits=True) for row in self._formats]
+        lanes = [self._drawn("annotations", dataset, row.exporter, row.by_image) for row in self._formats]
         if options.metrics_formats:
-            lanes.append(Lane("metrics", lambda: _measured(dataset, options, self._staged), waits=True))
+            lanes.append(Lane("metrics", [lambda: _measured(dataset, options, self._staged)], waits=True))
         if options.include_visualizations:
-            lanes.append(Lane("visualizations", lambda: overlays(dataset, options), waits=True))
+            lanes.append(self._drawn("visualizations", dataset, overlays, by_image=True))
         if options.include_original_images:
-            lanes.append(Lane("images", lambda: originals(dataset, self._uploads)))
+            lanes.append(Lane("images", [lambda: originals(dataset, self._uploads)]))
         return lanes
+
+    def _drawn(self, stage: str, dataset: ProjectDataset, exporter: Exporter, by_image: bool) -> Lane:
+        """What polygons are needed for; as many threads as there are share the images where that may be."""
+        if not by_image:
+            return Lane(stage, [partial(exporter, dataset, self._job.options)], waits=True)
+        turn = turn_of(dataset.images)
+        shares = dataset.shared(int(self._limiter.total_tokens), turn)
+        return Lane(stage, [partial(exporter, share, self._job.options) for share in shares], turn, waits=True)
 
     @property
     def _formats(self) -> list[FormatRow]:
@@ -214,7 +222,7 @@ class _Attempt:
         )
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*dataset.notes.warnings, *self._warnings]))
+        return tuple(dict.fromkeys([*dataset.notes.warnings, *told(self._warnings, dataset.place)]))
 
     def _count(self, index: int, batch: Batch) -> None:
         self._warnings.extend(batch.warnings)

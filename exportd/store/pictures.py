@@ -1,4 +1,4 @@
-"""Pixels of PNG, JPEG, BMP, GIF, WebP and PNM, by Pillow.
+"""Pixels of PNG, JPEG, BMP, GIF, WebP and PNM, by Pillow, and of ordinary small PNGs by libpng, which takes half the time.
 
 Pillow asks the file for a block at a time, so a cancel falls between two blocks; of a progressive JPEG and of a WebP the
 last step, or the only one, takes a second for 500 and for 50 million pixels.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 
+import imagecodecs
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
@@ -30,6 +31,12 @@ BLOCK = 4 << 10
 BAND = 4 << 20
 """Bytes of pixels, about, that are taken from Pillow in one step: some 5 ms."""
 
+QUICK_PIXELS, QUICK_BYTES = 1 << 21, 16 << 20
+"""Of a picture, and of its file, that is decoded in one step: some 40 ms at most."""
+
+_ORDINARY = {"L": (), "RGB": (3,), "RGBA": (4,)}
+"""What a PNG of 8 bits a channel stores, and the channels that it becomes."""
+
 _RESOLVED = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB", "La": "LA", "RGBa": "RGBA"}
 """Pillow's modes that are not among those of `Pixels`, and what they become."""
 
@@ -47,6 +54,8 @@ def picture(file: Listening) -> Pixels:
     with _opened(file) as image:
         raw = _raw_mode(image)
         refuse_large(image.width, image.height, 8 if raw in _LOW_BYTES else 4)
+        if raw in _ORDINARY and (pixels := _quickly(file, (image.height, image.width, *_ORDINARY[raw]))) is not None:
+            return pixels
         if raw == _GREY_ALPHA:  # four bytes a pixel: kept as they are in four channels of 8 bits
             return _loaded(image, file, "RGBA").view(">u2").astype(np.uint16)
         if raw not in _LOW_BYTES:
@@ -73,6 +82,19 @@ def _opened(file: Listening) -> ImageFile.ImageFile:
         raise UnreadableImage(UNKNOWN_KIND) from None
     image.decodermaxblock = BLOCK
     return image
+
+
+def _quickly(file: Listening, shape: tuple[int, ...]) -> Pixels | None:
+    """The pixels of a small PNG in one step. None for what Pillow has to look at: large ones, odd ones, and damaged ones, as
+    it can tell apart what is wrong."""
+    if shape[0] * shape[1] > QUICK_PIXELS or file.bytes > QUICK_BYTES:
+        return None
+    file.seek(0)
+    try:
+        pixels: Pixels = imagecodecs.png_decode(file.read())
+    except imagecodecs.PngError:
+        return None
+    return pixels if pixels.shape == shape and pixels.dtype == np.uint8 else None
 
 
 def _raw_mode(image: ImageFile.ImageFile) -> str | None:

@@ -90,8 +90,8 @@ def run(found: MemoryDataset, options: ExportOptions = PLAIN) -> tuple[dict[str,
                 rows[table.name] += [dict(zip(headers, row, strict=True)) for row in zip(*columns, strict=True)]
             case Tick(item):
                 ticks[item] += 1
-            case Warn(sentence):
-                warnings.append(sentence)
+            case Warn():
+                warnings.append(value.sentence)
     assert ticks == Counter(image.name for image in found.images)
     for table in expected:
         for row in rows[table.name]:
