@@ -9,7 +9,6 @@ import sqlite3
 import struct
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -17,22 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import orjson
 import shapely
 import skia
-from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import Image
+from zlib_ng import zlib_ng
 
 from benches.ground import Place
+from exportd.formats import labels as labelling
+from exportd.formats import png, zipping
 from exportd.formats.drawing import typeface
 from exportd.store.engines import FILE_NAME
 
 CHUNK = 1 << 20
-PNG_LEVEL, TEXT_LEVEL = 1, 6
-"""Of zlib: for pictures, and for labels and text."""
-
 Picture = NDArray[np.uint8]
 Rings = Sequence[NDArray[np.float64]]
 
@@ -57,7 +55,7 @@ def measure(place: Place, archive: Path, scratch: Path) -> dict[str, float]:
         with spend("parse"):
             rings = [np.array([(p["x"], p["y"]) for p in ring["points"]]) for ring in orjson.loads(text)]
         with spend("decode"):
-            grey = np.asarray(Image.open(original))
+            grey = imagecodecs.png_decode(original.read_bytes())
         with spend("draw"):
             drawn = _drawn(grey, rings, font)
         with spend("encode"):
@@ -111,8 +109,9 @@ def _png(rgb: Picture) -> bytes:
     lines[:, 0] = 1
     lines[:, 1 : 1 + channels] = flat[:, :channels]
     np.subtract(flat[:, channels:], flat[:, :-channels], out=lines[:, 1 + channels :])
-    body = zlib.compress(lines.data, PNG_LEVEL)
-    return struct.pack(">L", len(body)) + body + struct.pack(">L", zlib.crc32(body))
+    deflate = zlib_ng.compressobj(png.LEVEL, strategy=zlib_ng.Z_RLE)
+    body = deflate.compress(lines.data) + deflate.flush()
+    return struct.pack(">L", len(body)) + body + struct.pack(">L", zlib_ng.crc32(body))
 
 
 def _labels(grey: Picture, rings: Rings) -> NDArray[np.uint16]:
@@ -120,7 +119,7 @@ def _labels(grey: Picture, rings: Rings) -> NDArray[np.uint16]:
     labels = np.zeros(grey.shape, np.uint16)
     for number, ring in enumerate(rings, 1):
         cv2.fillPoly(labels, [np.rint(ring).astype(np.int32)], number)
-    zlib.compress(labels.data, TEXT_LEVEL)
+    zlib_ng.compress(labels.data, labelling.LEVEL)
     palette = np.random.default_rng(1).integers(0, 256, (len(rings) + 1, 3), np.uint8)
     _png(palette.take(labels, axis=0))
     return labels
@@ -152,12 +151,12 @@ def _archive(archive: Path, target: Path, spend: Parts) -> None:
         for info in members.infolist():
             content = members.read(info)
             with spend("CRC-32"):
-                isal_zlib.crc32(content)
+                zlib_ng.crc32(content)
             with spend("SHA-256"):
                 hashlib.sha256(content)
             if info.compress_type == zipfile.ZIP_DEFLATED:
                 with spend("deflate"):
-                    zlib.compress(content, TEXT_LEVEL)
+                    zlib_ng.compress(content, zipping.LEVEL)
             if info.filename.endswith((".json", ".geojson")):
                 value = orjson.loads(content)
                 with spend("JSON"):
