@@ -84,6 +84,7 @@ def test_the_table_says_what_is_met_and_by_how_much_the_rest_is_missed() -> None
     assert "MISSED by 50%" in text
     assert "not measured" in text
     assert "1 /s" in text
+    assert "<= 1: 2 (1 to 3)" in table(measured(*(Sample("theirs", value) for value in (1.0, 2.0, 3.0))))
 
 
 def test_the_summary_counts_what_was_not_measured_as_that() -> None:

@@ -52,14 +52,19 @@ class Goal:
 
     def judge(self, samples: Samples) -> Verdict:
         values = self.figure(samples)
-        return Verdict(self, statistics.median(values) if values else None)
+        return Verdict(self, spread(values) if values else None)
 
 
 class Verdict(NamedTuple):
     """A goal and how near one came; None: it was not measured."""
 
     goal: Goal
-    value: float | None
+    found: Spread | None
+
+    @property
+    def value(self) -> float | None:
+        """What is judged: the median."""
+        return None if self.found is None else self.found.median
 
     @property
     def met(self) -> bool | None:

@@ -54,10 +54,11 @@ def table(result: Result) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     wanted = f"{verdict.goal.what} {verdict.goal.sign} {_number(verdict.goal.bound)}"
-    if verdict.value is None:
+    if verdict.found is None:
         return f"{'not measured':<17} {wanted}"
     found = "met" if verdict.met else f"MISSED by {verdict.missed_by:.0%}"
-    return f"{found:<17} {wanted}: {_number(verdict.value)}"
+    low, median, high = map(_number, verdict.found)
+    return f"{found:<17} {wanted}: {median}" + (f" ({low} to {high})" if low != high else "")
 
 
 def _number(value: float) -> str:
@@ -108,6 +109,8 @@ def _goal(verdict: Verdict) -> dict[str, Any]:
         "sign": goal.sign,
         "bound": goal.bound,
         "value": verdict.value,
+        "low": verdict.found and verdict.found.low,
+        "high": verdict.found and verdict.found.high,
         "met": verdict.met,
         "missedBy": round(verdict.missed_by, 3),
     }
