@@ -17,6 +17,7 @@ from exportd.core.events import TERMINAL
 from exportd.core.job import Job
 from exportd.core.options import FORMAT_IDS, METRICS_IDS, ExportOptions, StartRequest
 from exportd.core.states import Reason
+from exportd.jobs import dataset
 from exportd.jobs.hub import Feed
 from exportd.jobs.service import Service
 
@@ -137,6 +138,12 @@ async def sweep(
                 lambda: {state for state, _ in platform.sessions()} == {"idle"}
             )  # no transaction was left behind
     return n, found, endings
+
+
+@pytest.fixture(autouse=True)
+def _shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two small images would be one thread's: here they are dealt to two."""
+    monkeypatch.setattr(dataset, "TURN_IMAGES", 1)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
