@@ -1,4 +1,4 @@
-"""The daemon that the load test drives, seen as a process: its command line, its files, what it holds, its log."""
+"""The daemon that load test and bench drive, seen as a process: its command line, its files, what it holds, its log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -21,16 +21,26 @@ from load.checks import Resources
 EXPORTD = [sys.executable, "-m", "exportd"]
 PATIENCE = 30.0
 """Seconds that a start of the daemon may take, and half of what its end may."""
+POLL = 0.01
+"""Seconds between two looks whether it has started."""
 
 
 class Daemon:
-    """The daemon: one of our own that is started and ended here, or with `url` one that runs already on `data`."""
+    """The daemon: one of our own that is started and ended here, or with `url` one that runs already on `data`.
 
-    def __init__(self, data: Path, url: str | None, env: dict[str, str]) -> None:
+    `program` is what is started as `exportd serve`.
+    """
+
+    def __init__(
+        self, data: Path, url: str | None, env: dict[str, str], program: Sequence[str | Path] = EXPORTD
+    ) -> None:
         self.data, self.url, self._given = data, url or "", url
+        self._program = program
         self._env = {k: v for k, v in os.environ.items() if not k.startswith("EXPORTD_")} | env
         self._log = data.parent / "serve.log"
         self._process: psutil.Process | None = None
+        self.took = 0.0
+        """Seconds that it took to be ready."""
 
     def cli(self, *args: object) -> str:
         command = [*EXPORTD, *map(str, args), "--data", str(self.data)]
@@ -49,10 +59,12 @@ class Daemon:
             yield
             return
         with self._log.open("wb") as log:
-            command = [*EXPORTD, "serve", "--data", str(self.data), "--port", "0"]
+            command = [*self._program, "serve", "--data", str(self.data), "--port", "0"]
             process = subprocess.Popen(command, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        began = time.perf_counter()
         try:
             self._wait_ready(process)
+            self.took = time.perf_counter() - began
             self._process = psutil.Process(process.pid)
             yield
         finally:
@@ -65,14 +77,15 @@ class Daemon:
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            if process.poll() is not None:
-                raise SystemExit(f"exportd serve ended: {self._log.read_text()[-1000:]}")
-            with contextlib.suppress(OSError, ValueError, httpx.HTTPError):
-                self.url = json.loads((self.data / "daemon.json").read_text())["url"]
-                if httpx.get(self.url + "/readyz", trust_env=False).status_code == 200:
-                    return
-            time.sleep(0.05)
+        with httpx.Client(trust_env=False) as http:
+            while time.monotonic() < until:
+                if process.poll() is not None:
+                    raise SystemExit(f"exportd serve ended: {self._log.read_text()[-1000:]}")
+                with contextlib.suppress(OSError, ValueError, httpx.HTTPError):
+                    self.url = json.loads((self.data / "daemon.json").read_text())["url"]
+                    if http.get(self.url + "/readyz").status_code == 200:
+                        return
+                time.sleep(POLL)
         raise SystemExit(f"exportd serve was not ready within {PATIENCE:.0f} s")
 
     def files(self, *, uploads: bool = False) -> set[str]:
@@ -89,6 +102,13 @@ class Daemon:
                     if target.startswith(str(self.data)) and target.endswith(" (deleted)"):
                         names.add(target)
         return {n for n in names if not re.search(r"\.(db|sqlite3?)(-wal|-shm|-journal)?( \(deleted\))?$", n)}
+
+    @property
+    def pid(self) -> int:
+        """Raises RuntimeError for one that is not on this machine, or does not run."""
+        if self._process is None:
+            raise RuntimeError("there is no process to look at")
+        return self._process.pid
 
     def resources(self) -> Resources | None:
         if self._process is None:
