@@ -73,7 +73,11 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         # Restored when nobody listens any more: a signal in the last moments does not turn a clean end into a kill.
         signal.signal(number, signal.SIG_IGN)
-    return trio.run(_serve, settings, user)
+    gc.disable()  # until it serves
+    try:
+        return trio.run(_serve, settings, user)
+    finally:
+        gc.enable()
 
 
 async def _serve(settings: Settings, user: str | None) -> int:
@@ -94,8 +98,8 @@ async def _serve(settings: Settings, user: str | None) -> int:
             url = await nursery.start(serving.run, app, settings)
             # What is loaded by now stays: looking through it would stop everything for a tenth of a second at every full
             # collection.
-            gc.collect()
             gc.freeze()
+            gc.enable()
             with _announced(settings.data, url):
                 print(f"exportd serves {url}", flush=True)
                 if settings.jwt_secret is None:

@@ -25,6 +25,9 @@ TICKET_SECONDS = 600.0
 MAX_TOKEN = 8192
 """Characters; a longer one is nobody's token."""
 
+REMEMBERED = 4096
+"""Good tokens that need not be verified again; with one more it begins anew."""
+
 
 def load_secret(settings: Settings) -> bytes:
     """The secret that signs: the configured one, else the file in the data directory, made when it is missing."""
@@ -74,13 +77,46 @@ def make_token(secret: bytes, settings: Settings, user: User, ttl: float) -> str
     return jwt.encode(claims, secret, ALGORITHM)
 
 
+class Bearers:
+    """Reads bearer tokens by one secret.
+
+    A good one is not verified again before it expires: nothing else can make it a bad one. It is known by its digest, so
+    that no token is kept.
+    """
+
+    def __init__(self, secret: bytes, settings: Settings) -> None:
+        self._secret, self._settings = secret, settings
+        self._known: dict[bytes, tuple[User, float]] = {}
+
+    def user(self, token: str) -> User:
+        """Who the token names. Raises `Unauthenticated`."""
+        try:
+            digest = _digest(token)
+            known = self._known.get(digest)
+            if known is None or known[1] <= time.time():
+                known = self._verify(digest, token)
+        except (jwt.PyJWTError, ValueError):
+            raise Unauthenticated("The access token is invalid or has expired; log in again.") from None
+        return known[0]
+
+    def _verify(self, digest: bytes, token: str) -> tuple[User, float]:
+        self._known.pop(digest, None)
+        claims = _claims(self._secret, token, self._settings.jwt_audience, self._settings.jwt_issuer)
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        known = self._known[digest] = (_user(claims), float(claims["exp"]))
+        return known
+
+
+def _digest(token: str) -> bytes:
+    if len(token) > MAX_TOKEN:
+        raise ValueError("too long")
+    return hashlib.sha256(token.encode()).digest()
+
+
 def read_token(secret: bytes, settings: Settings, token: str) -> User:
     """Who the token names. Raises `Unauthenticated`."""
-    try:
-        claims = _claims(secret, token, settings.jwt_audience, settings.jwt_issuer)
-        return _user(claims)
-    except (jwt.PyJWTError, ValueError):
-        raise Unauthenticated("The access token is invalid or has expired; log in again.") from None
+    return Bearers(secret, settings).user(token)
 
 
 def _claims(secret: bytes, token: str, audience: str, issuer: str | None) -> dict[str, Any]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from exportd.core.options import ExportOptions
 from exportd.core.states import FINAL, Reason, State
@@ -16,12 +19,12 @@ def wire_time(moment: datetime | None) -> str | None:
     """ISO 8601 UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def audit_time(moment: datetime) -> str:
     """ISO 8601 UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +174,26 @@ class Job:
         for name in _TIMES:
             if values.get(name) is not None:
                 values[name] = datetime.fromisoformat(values[name])
-        values["options"] = ExportOptions.model_validate(values["options"], strict=False)
-        values["user"] = User(**values["user"])
+        values["options"] = _options(orjson.dumps(values["options"]))
+        values["user"] = _user(**values["user"])
         values["progress"] = Progress(**values["progress"])
         values["warnings"] = tuple(values["warnings"])
         values["state"] = State(values["state"])
         values["reason"] = Reason(values["reason"])
         return cls(**values)
+
+
+# Jobs of one journal are much alike. Being frozen, equal values may well be one.
+
+
+@lru_cache(maxsize=256)
+def _options(record: bytes) -> ExportOptions:
+    return ExportOptions.model_validate(orjson.loads(record), strict=False)
+
+
+@lru_cache(maxsize=256)
+def _user(id: str, email: str) -> User:  # noqa: A002
+    return User(id, email)
 
 
 _TIMES = ("created_at", "started_at", "completed_at", "failed_at", "cancelled_at", "expires_at", "expired_at")

@@ -36,6 +36,7 @@ from exportd.errors import (
     SourceUnavailable,
 )
 from exportd.formats.table import unmet
+from exportd.jobs.accesses import Accesses
 from exportd.jobs.downloads import Download, check_archive, no_archive
 from exportd.jobs.estimate import Estimate
 from exportd.jobs.gallery import Gallery, Known, Page, Picture, Wanted
@@ -84,7 +85,7 @@ class Service:
         self._ends: float | None = None
         self._registry, self._hub, self._ledger, self._artifacts = registry, hub, ledger, artifacts
         self._supervisor, self._retention, self._pace, self._now = supervisor, retention, pace, now
-        self._gallery = gallery
+        self._gallery, self._accesses = gallery, Accesses(catalogue)
         self._telemetry, self._readiness = telemetry, Readiness(catalogue, ledger, artifacts)
 
     # --- exports ---------------------------------------------------------------------------------------------------
@@ -264,7 +265,7 @@ class Service:
     # --- how ------------------------------------------------------------------------------------------------------
 
     async def _access(self, user: User, project_id: str) -> Access | None:
-        return await trio.to_thread.run_sync(self.catalogue.access, user, project_id)
+        return await self._accesses.look(user, project_id)
 
     async def _enter(self, user: User, project_id: str) -> None:
         if await self._access(user, project_id) is None:

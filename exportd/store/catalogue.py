@@ -21,6 +21,7 @@ from exportd.core.dataset import Project
 from exportd.core.job import wire_time
 from exportd.core.users import Access, User
 from exportd.errors import SettingsError
+from exportd.store.changes import Changes
 from exportd.store.engines import FILE_NAME, Engines, create_embedded, engines_of, sqlite_engines
 from exportd.store.queries import IS_IMAGE, batches, images_of
 from exportd.store.reading import Lookups, Reader, Snapshot
@@ -126,9 +127,10 @@ class Catalogue:
     Video containers are never images of an export; one that is selected stands for its frames.
     """
 
-    def __init__(self, engines: Engines, reader: Reader | None = None) -> None:
+    def __init__(self, engines: Engines, reader: Reader | None = None, changes: Changes | None = None) -> None:
         self._engines = engines
         self._reader: Reader = reader or Lookups(engines.lookups)
+        self._changes = changes
 
     def snapshot(self) -> Catalogue:
         """The catalogue of this moment: what is changed from now on does not show in it.
@@ -141,6 +143,8 @@ class Catalogue:
     def close(self) -> None:
         """Closes all connections; again is fine."""
         self._reader.close()
+        if self._changes is not None:
+            self._changes.close()
 
     def __enter__(self) -> Catalogue:
         return self
@@ -153,6 +157,11 @@ class Catalogue:
     def ping(self) -> None:
         """Returns when the database answers."""
         self._reader.rows(sa.select(projects.c.id).limit(1))
+
+    def changes(self) -> int | None:
+        """A number that is a new one after every change of the catalogue, told without waiting; None where that cannot be:
+        not in another program's database. From one thread at a time, unlike the other methods."""
+        return None if self._changes is None else self._changes.count()
 
     def access(self, user: User, project_id: str) -> Access | None:
         """How the user has access: as the owner, or by an accepted share with the user's id, or, where the share has no
@@ -351,7 +360,7 @@ def open_catalogue(url: str | None, data: Path, listen: Callable[[], None] = _no
     """
     if url is None:
         create_embedded(data)
-        return Catalogue(sqlite_engines(data / FILE_NAME))
+        return Catalogue(sqlite_engines(data / FILE_NAME), changes=Changes(data / FILE_NAME))
     engines = engines_of(url, listen)
     try:
         with engines.lookups.connect() as connection:

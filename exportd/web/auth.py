@@ -10,7 +10,7 @@ from werkzeug.datastructures import Headers
 from exportd.core.users import User
 from exportd.errors import OriginRefused, Unauthenticated
 from exportd.settings import Settings
-from exportd.tokens import read_token
+from exportd.tokens import Bearers
 
 COOKIE = "access_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -20,12 +20,12 @@ class Auth:
     """Reads identities by one secret."""
 
     def __init__(self, secret: bytes, settings: Settings) -> None:
-        self._secret, self._settings = secret, settings
+        self._bearers, self._settings = Bearers(secret, settings), settings
 
     def user(self, request: Request) -> User:
         """Who asks. Raises `Unauthenticated`, and `OriginRefused` for another site's page that uses the cookie."""
         token, by_cookie = _token(request.headers, request.cookies)
-        user = read_token(self._secret, self._settings, token)
+        user = self._bearers.user(token)
         if by_cookie and request.method not in SAFE_METHODS:
             self._check_origin(request)
         return user
@@ -33,7 +33,7 @@ class Auth:
     def watcher(self, websocket: Websocket) -> User:
         """Who connects. No browser restrains a WebSocket by its origin: we do, whatever the identity came with."""
         token, _ = _token(websocket.headers, websocket.cookies)
-        user = read_token(self._secret, self._settings, token)
+        user = self._bearers.user(token)
         self._check_origin(websocket)
         return user
 
@@ -47,7 +47,7 @@ class Auth:
 
     def bearer(self, token: str) -> User:
         """Who the token names. Raises `Unauthenticated`."""
-        return read_token(self._secret, self._settings, token)
+        return self._bearers.user(token)
 
     def _check_origin(self, asked: Request | Websocket) -> None:
         origin = asked.headers.get("Origin")

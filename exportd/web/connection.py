@@ -22,8 +22,10 @@ class Connection(TrioASGIHTTPConnection):
 
     async def handle_request(self, nursery: trio.Nursery, request: Request, send: ASGISendCallable) -> None:  # type: ignore[override]
         async def shielding(message: Any) -> None:
-            last = message["type"] == "http.response.body" and not message.get("more_body", False)
-            with trio.CancelScope(shield=last):
+            if message["type"] != "http.response.body" or message.get("more_body", False):
+                await send(message)
+                return
+            with trio.CancelScope(shield=True):
                 await send(message)
 
         with ExitStack() as resources:

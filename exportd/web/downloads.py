@@ -1,30 +1,16 @@
-"""Archives over HTTP: which part of the archive a request gets (RFC 9110), and its bytes.
-
-`plan` decides and touches nothing; `ArchiveBody` reads.
-"""
+"""Archives over HTTP: which part of the archive a request gets (RFC 9110). Nothing is read here; `bodies` does that."""
 
 from __future__ import annotations
 
 import base64
-import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
-from types import TracebackType
 from typing import Protocol
 from urllib.parse import quote
 
-import trio
-from quart.wrappers.response import ResponseBody
-
 from exportd.formats.naming import safe_file_name
-
-CHUNK = 1 << 20
-"""Bytes read at once: a thread hop costs as much CPU as reading some 200 KiB, so small chunks are slow."""
-
-READERS = 8
-"""Threads that read archives at once; the rest of the pool stays free for others."""
 
 MAX_RANGES = 100
 """Ranges in one request; with more, the header is noise and is ignored."""
@@ -181,38 +167,3 @@ def disposition(name: str) -> str:
 def file_name(asked: str | None, default: str) -> str:
     """The name to save as: the one asked for, made safe, else the job's."""
     return safe_file_name(asked[:MAX_NAME] if asked and asked.strip(". \t") else default, ".zip")
-
-
-# --- bytes ----------------------------------------------------------------------------------------------------------
-
-
-class ArchiveBody(ResponseBody):
-    """`length` bytes of an open file from `start`. Whoever opened it closes it, after the body."""
-
-    def __init__(self, fd: int, start: int, length: int, limiter: trio.CapacityLimiter) -> None:
-        self._fd, self._at, self._left, self._limiter = fd, start, length, limiter
-
-    async def __aenter__(self) -> ArchiveBody:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        return None
-
-    def __aiter__(self) -> ArchiveBody:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._left <= 0:
-            raise StopAsyncIteration
-        wanted = min(CHUNK, self._left)
-        data = await trio.to_thread.run_sync(os.pread, self._fd, wanted, self._at, limiter=self._limiter)
-        if not data:  # shorter than it was written: an error ends the connection, and the client sees the cut
-            raise OSError("the archive is shorter than its record says")
-        self._at += len(data)
-        self._left -= len(data)
-        return data

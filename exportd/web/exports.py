@@ -6,7 +6,6 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 
 import orjson
-import trio
 from quart import Response, request
 from quart.wrappers import Request
 
@@ -21,8 +20,9 @@ from exportd.jobs.service import Service
 from exportd.tokens import make_download_token, read_download_token
 from exportd.web import problems
 from exportd.web.auth import Auth
+from exportd.web.bodies import ArchiveBody, Reader
 from exportd.web.connection import resources
-from exportd.web.downloads import READERS, ArchiveBody, Plan, disposition, file_name, matches_weakly, plan
+from exportd.web.downloads import Plan, disposition, file_name, matches_weakly, plan
 
 View = Callable[..., Awaitable[Response]]
 
@@ -43,7 +43,7 @@ class Exports:
 
     def __init__(self, service: Service, auth: Auth, secret: bytes) -> None:
         self._service, self._auth, self._secret = service, auth, secret
-        self._readers = trio.CapacityLimiter(READERS)
+        self._reader = Reader()
 
     def views(self) -> dict[str, View]:
         """View by operation id. All but the download, which also takes a token, want an identity."""
@@ -143,7 +143,7 @@ class Exports:
         )
         if planned.status == 416:
             return _range_refused(planned, job.id)
-        response = Response(ArchiveBody(download.fd, planned.start, planned.length, self._readers), planned.status)
+        response = Response(ArchiveBody(download.fd, planned.start, planned.length, self._reader), planned.status)
         response.headers.update(planned.headers)
         if planned.status == 304:
             response.headers.pop("Content-Type", None)

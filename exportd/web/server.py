@@ -17,7 +17,7 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from quart_trio import QuartTrio
@@ -179,6 +179,8 @@ class _Protocol(DirectConnection):
             self.context.gone.set()
 
     async def protocol_send(self, event: Event) -> None:
+        if isinstance(event, RawData) and not event.data:
+            return  # the end of an answer whose length was told; the server's machinery for a send costs as much as the send
         try:
             await super().protocol_send(event)
         except trio.BusyResourceError:

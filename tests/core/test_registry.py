@@ -216,3 +216,14 @@ def test_lists_are_newest_first_and_limited() -> None:
 def test_a_record_gives_the_same_job_back() -> None:
     job = replace(make_job(), state=State.COMPLETED, completed_at=T0, warnings=("w",), progress=Progress(7, item="x"))
     assert Job.from_record(job.as_record()) == job
+
+
+def test_restored_jobs_share_what_is_equal() -> None:
+    """Ten thousand of them are in memory."""
+    one, two = (Job.from_record(make_job().as_record()) for _ in range(2))
+    assert one.options is two.options
+    assert one.user is two.user
+    other = Job.from_record(replace(make_job("bob"), options=ExportOptions(annotation_formats=("coco",))).as_record())
+    assert other.user == User("bob", "bob@example.org")
+    assert other.options.annotation_formats == ("coco",)
+    assert not other.options.include_documentation

@@ -26,7 +26,7 @@ from exportd.core.events import MAX_OUTBOX, TERMINAL
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions
 from exportd.web import server
-from exportd.web.downloads import READERS
+from exportd.web.bodies import THREADS
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
@@ -81,7 +81,7 @@ async def test_readers_that_stall_hold_no_worker(tmp_path: Path) -> None:
         job = await finished(w, client)
         path = w.at(str(job["id"]), "download")
         with ExitStack() as stack:
-            for _ in range(READERS + 3):
+            for _ in range(THREADS + 3):
                 stack.enter_context(await trio.to_thread.run_sync(w.asked, path))
             await trio.testing.wait_all_tasks_blocked(0.1)
             with trio.fail_after(20):

@@ -6,7 +6,9 @@ import json
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Self
 
 import jwt
 import pytest
@@ -15,7 +17,15 @@ from exportd import tokens
 from exportd.core.users import User
 from exportd.errors import InvalidToken, Unauthenticated
 from exportd.settings import Settings
-from exportd.tokens import Tickets, load_secret, make_download_token, make_token, read_download_token, read_token
+from exportd.tokens import (
+    Bearers,
+    Tickets,
+    load_secret,
+    make_download_token,
+    make_token,
+    read_download_token,
+    read_token,
+)
 
 SECRET = b"test-" + b"0123456789abcdef" * 3
 USER = User("u1", "u1@example.org")
@@ -63,7 +73,38 @@ def test_refused_claims(changes: dict[str, object]) -> None:
         read_token(SECRET, SETTINGS, token)
 
 
-@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é", "." * 9000, jwt.encode(claims(), None, "none")])
+def test_a_token_that_was_good_is_refused_once_it_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
+    bearers = Bearers(SECRET, SETTINGS)
+    token = make_token(SECRET, SETTINGS, USER, 60)
+    assert bearers.user(token) == bearers.user(token) == USER
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=60)
+
+    monkeypatch.setattr("jwt.api_jwt.datetime", Later)
+    monkeypatch.setattr("time.time", lambda: Later.now().timestamp())
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            bearers.user(token)
+
+
+def test_a_good_token_makes_no_other_one_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED", 3)
+    bearers = Bearers(SECRET, SETTINGS)
+    good = [jwt.encode(claims(userId=f"u{n}"), SECRET, "HS256") for n in range(10)]
+    for _ in range(2):
+        assert [bearers.user(token).id for token in good] == [f"u{n}" for n in range(10)]
+        assert len(bearers._known) <= 3
+    for token in good:
+        with pytest.raises(Unauthenticated):
+            bearers.user(token[:-1])
+        with pytest.raises(Unauthenticated):
+            Bearers(b"another-" + SECRET, SETTINGS).user(token)
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "é", "\ud800", "." * 9000, jwt.encode(claims(), None, "none")])
 def test_refused_text(token: str) -> None:
     with pytest.raises(Unauthenticated):
         read_token(SECRET, SETTINGS, token)
