@@ -103,22 +103,28 @@ class Cast:
         return make_download_token(self.secret, self.users[who], self.world.project_id, job)[0]
 
 
+def invited(world: World) -> dict[str, User]:
+    """Everybody by their names here. The one who will be revoked still has access."""
+    with EmbeddedCatalogue(world.settings.data) as embedded:
+        people = {name: embedded.add_user(f"{name}@example.org") for name in (*WITHOUT_ACCESS, "accepted")}
+    for name, status in (
+        ("pending", ShareStatus.PENDING),
+        ("revoked", ShareStatus.ACCEPTED),
+        ("accepted", ShareStatus.ACCEPTED),
+    ):
+        world.share(people[name].email, status)
+    return {**people, "job's user": world.bob, "owner": world.alice}
+
+
 @contextmanager
 def performing(world: World, **settings: str) -> Iterator[tuple[Cast, str]]:
     """The callers, and a job of the one who has lost access since."""
-    with EmbeddedCatalogue(world.settings.data) as embedded:
-        people = {
-            name: embedded.add_user(f"{name.replace(' ', '-')}@example.org")
-            for name in ("stranger", "pending", "revoked", "accepted")
-        }
-    for name, status in (("pending", ShareStatus.PENDING), ("revoked", ShareStatus.ACCEPTED)):
-        world.share(people[name].email, status)
-    world.share(people["accepted"].email, ShareStatus.ACCEPTED)
+    users = invited(world)
     with (
         serving(world, **settings) as daemon,
         httpx.Client(base_url=daemon.url, trust_env=False, timeout=PATIENCE) as http,
     ):
-        cast = Cast(daemon, world, {**people, "job's user": world.bob, "owner": world.alice}, http)
+        cast = Cast(daemon, world, users, http)
         lost = cast.finished("revoked")
-        world.share(people["revoked"].email, ShareStatus.REVOKED)
+        world.share(users["revoked"].email, ShareStatus.REVOKED)
         yield cast, lost

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import cycle, islice, permutations, product
 from types import FrameType
 from typing import Any
@@ -19,9 +21,13 @@ from cast import QUICK, UNKNOWN, WITHOUT_ACCESS, Cast, performing
 from conftest import World, make_world
 from serving import serving
 
+from exportd.core import events
+from exportd.core.job import Job
 from exportd.core.options import parse_start
+from exportd.core.registry import Registry
 from exportd.core.users import User
 from exportd.errors import NotFound
+from exportd.jobs.hub import Hub
 from exportd.jobs.service import Service
 from exportd.store.embedded import ShareStatus
 from exportd.web.routes import ROUTES, Route
@@ -166,3 +172,19 @@ async def test_time_does_not_tell_either(world: World) -> None:
 def slower(first: list[float], second: list[float]) -> float:
     """The share of pairs of which the first is the greater one: Mann and Whitney's U over the number of pairs."""
     return sum((a > b) + (a == b) / 2 for a in first for b in second) / (len(first) * len(second))
+
+
+def test_nobody_looks_into_the_events_of_somebody_elses_export() -> None:
+    """To be told again of an export by its id: the same is done when there are events of it as when there are none."""
+    hub = Hub(Registry(max_active_per_user=1, max_active=1))
+    options = parse_start(json.dumps(ORDERS[0]).encode()).options
+    job = Job(str(uuid.UUID(int=1)), UNKNOWN, "P", User("u1", ""), options, datetime.now(UTC))
+    hub.publish(events.started(job), job)
+    done = {}
+    with hub.watch(STRANGER) as feed:
+        for asked in (job.id, UNKNOWN):
+            with steps() as done[asked]:
+                feed.subscribe(job_id=asked, since=0)
+                feed.resume(asked, 1)
+                assert feed.take_nowait() is None
+    assert done[job.id] == done[UNKNOWN] != []
