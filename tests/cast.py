@@ -42,6 +42,11 @@ class Cast:
     """Says by itself nothing of who asks."""
 
     @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.daemon.url.removeprefix("http://").partition(":")
+        return host, int(port)
+
+    @property
     def secret(self) -> bytes:
         return load_secret(self.world.settings)
 
@@ -66,16 +71,15 @@ class Cast:
 
     def shake_hands(self, who: str, path: str, **given: str) -> int:
         """How a WebSocket's handshake is answered."""
-        host, _, port = self.daemon.url.removeprefix("http://").partition(":")
         wanted = {
-            "Host": host,
+            "Host": self.address[0],
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
         }
         lines = [f"{name}: {value}" for name, value in (wanted | self.headers(who) | given).items()]
-        with socket.create_connection((host, int(port)), PATIENCE) as raw:
+        with socket.create_connection(self.address, PATIENCE) as raw:
             raw.sendall("\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode())
             return int(head(raw).split(b" ")[1])
 

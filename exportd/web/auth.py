@@ -62,12 +62,13 @@ def own_origin(asked: Request | Websocket) -> str:
 
 
 def _token(headers: Headers, cookies: Mapping[str, str]) -> tuple[str, bool]:
-    """The token, and whether a cookie brought it. A header wins: a bad one is not made good by a cookie."""
-    header = headers.get("Authorization")
-    if header is not None:
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Unauthenticated("Only bearer tokens are taken.")
+    """The token, and whether a cookie brought it. A header wins: a bad one is not made good by a cookie. Of two headers a
+    proxy may have looked at the other one, so they are none."""
+    given = headers.getlist("Authorization")
+    if given:
+        scheme, _, token = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("Only one bearer token is taken.")
         return token.strip(), False
     if cookie := cookies.get(COOKIE):
         return cookie, True

@@ -155,8 +155,8 @@ class Exports:
         return response
 
     def _downloader(self, project_id: str, job_id: str) -> User:
-        """By the link's token, if there is one (an empty one is none), else as everywhere."""
-        token = request.args.get("token")
+        """By the link's token, if there is one (an empty one is none, and several are no link), else as everywhere."""
+        token = " ".join(request.args.getlist("token"))
         if not token:
             return self._auth.user(_request())
         return read_download_token(self._secret, token, project_id, job_id)
