@@ -19,7 +19,8 @@ import sqlalchemy as sa
 import trio
 from cast import QUICK, UNKNOWN, WITHOUT_ACCESS, Cast, performing
 from conftest import World, make_world
-from serving import serving
+from serving import heard, opened, serving
+from trio_websocket import WebSocketConnection
 
 from exportd.core import events
 from exportd.core.job import Job
@@ -188,3 +189,25 @@ def test_nobody_looks_into_the_events_of_somebody_elses_export() -> None:
                 feed.resume(asked, 1)
                 assert feed.take_nowait() is None
     assert done[job.id] == done[UNKNOWN] != []
+
+
+async def test_socket_io_answers_for_what_there_is_as_for_what_there_is_not(world: World) -> None:
+    async with serving(world) as w:
+        known = await what_there_is(w.service, world)
+        project, job = known["projectId"], known["jobId"]
+        world.share(world.bob.email, ShareStatus.REVOKED)
+        for who in (STRANGER, world.bob):
+            async with w.socket("/socket.io/?EIO=4&transport=websocket", who) as ws:
+                opened(await heard(ws))
+                await ws.send_message("40")
+                await heard(ws)
+                for asked in ((project, UNKNOWN), (UNKNOWN, job), (UNKNOWN, UNKNOWN), ("???", "???")):
+                    told = [await _refusals(ws, *ids) for ids in ((project, job), asked)]
+                    assert told[0] == told[1]
+
+
+async def _refusals(ws: WebSocketConnection, project: str, job: str) -> list[str]:
+    """What comes of joining the project and of cancelling the job, but for the id that was sent."""
+    await ws.send_message(f'421["join-project","{project}"]')
+    await ws.send_message(f'422["export:cancel",{{"projectId":"{project}","jobId":"{job}"}}]')
+    return [(await heard(ws)).replace(job, "…") for _ in range(4)]

@@ -218,6 +218,22 @@ async def test_every_answer_defends_its_reader_whoever_gives_it(tmp_path: Path) 
             assert "server" not in found
 
 
+async def test_no_cache_keeps_what_somebody_was_told(tmp_path: Path) -> None:
+    """Nor one that several people share, nor a browser that somebody else uses next; small pictures are asked about."""
+    async with world(tmp_path) as w, w.client(w.owner) as owner, w.client() as nobody:
+        known = {"projectId": w.project, "jobId": str((await finished(w, owner))["id"])}
+        known["imageId"] = (await owner.get(f"/api/projects/{w.project}/images")).json()["images"][0]["id"]
+        for route in ROUTES:
+            if route.open or route.method == "DELETE":
+                continue
+            for client in (owner, nobody):
+                answer = await _head(
+                    client, route.method, route.path.format(**known), {}, ORDER if route.body else None
+                )
+                kept = "private, no-cache" if route.operation == "image_thumbnail" and client is owner else "no-store"
+                assert answer.headers["cache-control"] == kept, route.operation
+
+
 def test_the_documentation_runs_nothing_that_stands_in_it() -> None:
     assert re.findall(r"<script[^>]*>", page()) == ['<script src="/static/theme.js">']
     assert not re.search(r"<style|\son\w+=|\sstyle=|javascript:", page())
