@@ -98,6 +98,14 @@ class Cast:
         self.tidy(job)
         return job
 
+    def lost(self) -> str:
+        """A job of the one who has lost access since."""
+        revoked = self.users["revoked"].email
+        self.world.share(revoked, ShareStatus.ACCEPTED)
+        job = self.finished("revoked")
+        self.world.share(revoked, ShareStatus.REVOKED)
+        return job
+
     def tidy(self, job: str) -> None:
         """Ends the job, if it has not ended: everybody may have few at a time."""
         self.ask("owner", "POST", f"{self.daemon.base}/{job}/cancel")
@@ -121,14 +129,12 @@ def invited(world: World) -> dict[str, User]:
 
 
 @contextmanager
-def performing(world: World, **settings: str) -> Iterator[tuple[Cast, str]]:
-    """The callers, and a job of the one who has lost access since."""
+def performing(world: World, **settings: str) -> Iterator[Cast]:
+    """The callers at a daemon."""
     users = invited(world)
+    world.share(users["revoked"].email, ShareStatus.REVOKED)
     with (
         serving(world, **settings) as daemon,
         httpx.Client(base_url=daemon.url, trust_env=False, timeout=PATIENCE) as http,
     ):
-        cast = Cast(daemon, world, users, http)
-        lost = cast.finished("revoked")
-        world.share(users["revoked"].email, ShareStatus.REVOKED)
-        yield cast, lost
+        yield Cast(daemon, world, users, http)

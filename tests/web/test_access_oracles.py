@@ -43,7 +43,7 @@ STRANGER = User("nobody", "nobody@example.org")
 def acted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cast, dict[str, str]]]:
     """The cast, and what there is by the names of the addresses."""
     world = make_world(tmp_path_factory.mktemp("oracles") / "data")
-    with performing(world) as (cast, _):
+    with performing(world) as cast:
         images = cast.ask("owner", "GET", f"/api/projects/{world.project_id}/images").json()["images"]
         known = {"projectId": world.project_id, "jobId": cast.finished("job's user"), "imageId": images[0]["id"]}
         yield cast, known

@@ -119,18 +119,17 @@ class Stage:
     """The cast, and the jobs that the table names."""
 
     cast: Cast
+    image: str
     jobs: dict[str, str] = field(default_factory=dict)
-    image: str = ""
 
     def job(self, name: str) -> str:
         """The job of this name, made again when the last call has ended it."""
         if name == "none":
             return UNKNOWN
-        wanted = {"done": "completed", "fresh": "completed", "ended": "cancelled", "active": "processing"}.get(name)
-        if wanted is None or (name in self.jobs and self._status(self.jobs[name]) == wanted):
-            return self.jobs[name]
-        made: dict[str, Callable[[str], str]] = {"ended": self.cast.cancelled, "active": self._active}
-        self.jobs[name] = made.get(name, self.cast.finished)("job's user")
+        wanted = {"ended": "cancelled", "active": "processing"}.get(name, "completed")
+        if name not in self.jobs or self._status(self.jobs[name]) != wanted:
+            made = {"ended": self.cast.cancelled, "active": self._active}.get(name, self.cast.finished)
+            self.jobs[name] = self.cast.lost() if name == "lost" else made("job's user")
         return self.jobs[name]
 
     def _active(self, who: str) -> str:
@@ -166,9 +165,9 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     world = make_world(tmp_path_factory.mktemp("access") / "data", 40)
-    with performing(world, max_running_jobs="2") as (cast, lost):
+    with performing(world, max_running_jobs="2") as cast:
         image = cast.ask("owner", "GET", f"/api/projects/{world.project_id}/images").json()["images"][0]["id"]
-        yield Stage(cast, {"lost": lost}, image)
+        yield Stage(cast, image)
 
 
 @dataclass(frozen=True)

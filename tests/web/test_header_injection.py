@@ -68,7 +68,7 @@ def test_a_name_is_safe_whatever_was_asked_for(asked: str, title: str) -> None:
 
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
-    with performing(make_world(tmp_path_factory.mktemp("headers") / "data")) as (cast, _):
+    with performing(make_world(tmp_path_factory.mktemp("headers") / "data")) as cast:
         yield cast
 
 

@@ -113,7 +113,7 @@ def heard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Heard, str
     world = make_world(tmp_path_factory.mktemp("secrets") / "data")
     (world.settings.data / "secret").write_text(SECRET)
     heard = Heard()
-    with performing(world, log_level="debug", log_format="json") as (cast, _):
+    with performing(world, log_level="debug", log_format="json") as cast:
         assert cast.secret == SECRET.encode()
         call_everything(cast, heard)
         assert heard.statuses[500] == 0

@@ -141,7 +141,7 @@ GOOD: dict[str, Attack] = {
 
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
-    with performing(make_world(tmp_path_factory.mktemp("tokens") / "data")) as (cast, _):
+    with performing(make_world(tmp_path_factory.mktemp("tokens") / "data")) as cast:
         yield cast
 
 
