@@ -45,7 +45,7 @@ ODD = [
 names = (
     st.sampled_from(ODD) | st.text(max_size=80) | st.text(st.characters(categories=["Cc", "Cf", "Zl", "Zp", "P", "S"]))
 )
-_QUOTED = re.compile(r"""attachment; filename="[ !#-\[\]-~]*"; filename\*=UTF-8''[A-Za-z0-9!#$&+.^_`|~%-]+""")
+_QUOTED = re.compile(r"""attachment; filename="[ !#$&-\[\]-~]*"; filename\*=UTF-8''[A-Za-z0-9!#$&+.^_`|~%-]+""")
 
 
 def check(header: str) -> str:
@@ -64,6 +64,14 @@ def check(header: str) -> str:
 def test_a_name_is_safe_whatever_was_asked_for(asked: str, title: str) -> None:
     name = file_name(asked, title)
     assert check(disposition(name)) == name
+
+
+@given(names.filter(bool))
+def test_a_name_that_is_not_safe_writes_no_header_either(name: str) -> None:
+    """Whoever makes names safe: what is written holds by itself."""
+    header = disposition(name)
+    assert _QUOTED.fullmatch(header), header
+    assert unquote(header.rpartition("''")[2], errors="strict") == name
 
 
 @pytest.fixture(scope="module")
