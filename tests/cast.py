@@ -20,6 +20,8 @@ from exportd.tokens import load_secret, make_download_token, make_token
 CALLERS = ("nobody", "bad token", "stranger", "pending", "revoked", "accepted", "job's user", "owner")
 WITHOUT_ACCESS = ("stranger", "pending", "revoked")
 UNKNOWN = "3f0c6a52-1d0f-4c57-9a53-5f4b1c6f0e11"
+ANEW = httpx.Limits(max_keepalive_connections=0)
+"""A connection for each call: who is refused before all of the body has come is hung up on, and httpx may not have noticed."""
 QUICK = {"annotationFormats": ["coco"]}
 SLOW = {
     "includeOriginalImages": True,
@@ -135,6 +137,6 @@ def performing(world: World, **settings: str) -> Iterator[Cast]:
     world.share(users["revoked"].email, ShareStatus.REVOKED)
     with (
         serving(world, **settings) as daemon,
-        httpx.Client(base_url=daemon.url, trust_env=False, timeout=PATIENCE) as http,
+        httpx.Client(base_url=daemon.url, trust_env=False, timeout=PATIENCE, limits=ANEW) as http,
     ):
         yield Cast(daemon, world, users, http)
