@@ -6,7 +6,7 @@ import re
 
 _SECRETS = (
     ("://", re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*@"), r"\1:***@"),  # an address with a password
-    ("=", re.compile(r"""(?i)\b(\w*(?:password|secret|token|ticket))=[^&\s"'\\]+"""), r"\1=***"),
+    ("=", re.compile(r"""(?i)\b(\w*(?:password|secret|token|ticket|sid))=[^&\s"'\\]+"""), r"\1=***"),
     ("earer ", re.compile(r"\b([Bb]earer) +[\w.~+/-]+=*"), r"\1 ***"),
     ("eyJ", re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JWT, wherever it stands
 )

@@ -14,7 +14,7 @@ from typing import Any
 import jwt
 
 from exportd.core.users import User
-from exportd.errors import InvalidToken, Unauthenticated
+from exportd.errors import InvalidToken, SettingsError, Unauthenticated
 from exportd.settings import Settings
 
 ALGORITHM = "HS256"
@@ -30,19 +30,28 @@ REMEMBERED = 4096
 
 
 def load_secret(settings: Settings) -> bytes:
-    """The secret that signs: the configured one, else the file in the data directory, made when it is missing."""
+    """The secret that signs: the configured one, else the file in the data directory, made when it is missing.
+
+    Raises `SettingsError` for one that is none: what is empty, or a public key, others know as well.
+    """
     if settings.jwt_secret is not None:
-        return settings.jwt_secret.get_secret_value().encode()
+        mend = "EXPORTD_JWT_SECRET is no secret; set it to one: openssl rand -base64 48"
+        return _checked(settings.jwt_secret.get_secret_value().encode(), mend)
     path = settings.data / SECRET_NAME
+    mend = f"{path} holds no secret; remove the file, and a new one is made."
     with suppress(FileNotFoundError):
-        return _read_secret(path)
+        return _checked(path.read_bytes().strip(), mend)
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     _make_secret(path)
-    return _read_secret(path)
+    return _checked(path.read_bytes().strip(), mend)
 
 
-def _read_secret(path: Path) -> bytes:
-    return path.read_bytes().strip()
+def _checked(secret: bytes, mend: str) -> bytes:
+    try:
+        jwt.get_algorithm_by_name(ALGORITHM).prepare_key(secret.strip())
+    except jwt.InvalidKeyError:
+        raise SettingsError(mend) from None
+    return secret
 
 
 def _make_secret(path: Path) -> None:
@@ -173,19 +182,27 @@ def _download_key(secret: bytes) -> bytes:
 
 
 class Tickets:
-    """Login tickets of this process: each opens the page once, within `TICKET_SECONDS`."""
+    """Login tickets of this process: each opens the page once, within `TICKET_SECONDS`. Kept and compared as digests, in
+    a time that tells nothing of any."""
 
     def __init__(self) -> None:
-        self._expiry: dict[str, float] = {}
+        self._expiry: dict[bytes, float] = {}
 
     def issue(self) -> str:
         """A new ticket."""
         now = time.monotonic()
-        self._expiry = {ticket: end for ticket, end in self._expiry.items() if end > now}
+        self._expiry = {digest: end for digest, end in self._expiry.items() if end > now}
         ticket = secrets.token_urlsafe(32)
-        self._expiry[ticket] = now + TICKET_SECONDS
+        self._expiry[_digest(ticket)] = now + TICKET_SECONDS
         return ticket
 
     def redeem(self, ticket: str) -> bool:
         """Whether the ticket was good; it is not any more."""
-        return self._expiry.pop(ticket, 0.0) > time.monotonic()
+        given = _digest(ticket)
+        found = [digest for digest in self._expiry if hmac.compare_digest(digest, given)]
+        ends = [self._expiry.pop(digest) for digest in found]
+        return max(ends, default=0.0) > time.monotonic()
+
+
+def _digest(ticket: str) -> bytes:
+    return hashlib.sha256(ticket.encode(errors="surrogatepass")).digest()

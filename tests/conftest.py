@@ -21,7 +21,7 @@ from exportd.settings import Settings
 from exportd.store.embedded import EmbeddedCatalogue, ShareStatus
 from exportd.store.importers import import_project, sample_project
 
-pytest_plugins = ["browsing"]
+pytest_plugins = ["browsing", "telling"]
 
 hypothesis.settings.register_profile("exportd", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("exportd")

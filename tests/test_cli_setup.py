@@ -178,6 +178,12 @@ def test_a_short_secret_and_one_that_others_can_read_are_warned_of(world: World)
     assert "short" not in " ".join(told)
 
 
+def test_a_secret_that_is_none_is_a_fault(world: World) -> None:
+    (world.settings.data / "secret").write_text("")
+    found = [f for f in checkup.data_directory(world.settings) if f.level == checkup.FAULT]
+    assert [f.mend for f in found] == ["remove the file, and a new one is made"]
+
+
 def test_a_full_disk_and_a_damaged_journal_are_faults(world: World) -> None:
     (world.settings.data / "journal.db").write_bytes(b"this is no database" * 100)
     env = {"EXPORTD_DISK_RESERVE": str(1 << 60)}

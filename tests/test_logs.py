@@ -84,6 +84,8 @@ def test_a_log_that_nobody_reads_any_more_stops_nothing(tmp_path: Path) -> None:
         ("Authorization: Bearer abc.def", "Authorization: Bearer ***"),
         (f"token {TOKEN} came", "token *** came"),
         ("/x?token=abc&b=1", "/x?token=***&b=1"),
+        ("/socket.io/?EIO=4&sid=abc", "/socket.io/?EIO=4&sid=***"),
+        ("Cookie: a=b; access_token=abc; c=d", "Cookie: a=b; access_token=*** c=d"),
         ("EXPORTD_JWT_SECRET=abc x", "EXPORTD_JWT_SECRET=*** x"),
         ("nothing to hide: 4 tokens", "nothing to hide: 4 tokens"),
     ],

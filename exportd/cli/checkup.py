@@ -7,6 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,7 +83,21 @@ def data_directory(now: Settings) -> Iterator[Finding]:
     if data.stat().st_mode & 0o077:
         yield Finding("data", WARNING, "Other users of this machine can look into it.", f"chmod 700 {data}")
     yield from _readable_by_others(data / "secret", "data", True)
+    yield from _secret(now)
     yield from _journal(data)
+
+
+def _secret(now: Settings) -> Iterator[Finding]:
+    from exportd.cli.users import has_secret
+    from exportd.tokens import load_secret
+
+    with suppress(OSError):
+        try:
+            if has_secret(now):
+                load_secret(now)
+        except SettingsError as error:
+            found, _, mend = str(error).partition("; ")
+            yield Finding("data", FAULT, f"{found}.", mend.rstrip("."))
 
 
 def _journal(data: Path) -> Iterator[Finding]:

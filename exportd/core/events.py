@@ -50,7 +50,6 @@ class Frame:
     order: int
     job_id: str
     project_id: str
-    user_id: str
     payload: bytes = field(repr=False)
     """The JSON text, made once for all readers."""
 
@@ -67,7 +66,7 @@ _DATA = b'"data":'
 def frame(message: Message, job: Job, seq: int, order: int) -> Frame:
     """The frame of an event of `job`."""
     payload = orjson.dumps({"event": message.event, "seq": seq, "data": message.data})
-    return Frame(message.event, seq, order, job.id, job.project_id, job.user.id, payload)
+    return Frame(message.event, seq, order, job.id, job.project_id, payload)
 
 
 def _data(job: Job, at: datetime | None, **values: object) -> dict[str, object]:
@@ -161,10 +160,11 @@ def _formats(job: Job) -> list[str]:
 
 
 class Log:
-    """The frames of one job, numbered from 1, as far as they are kept for a replay."""
+    """The frames of one job of this user, numbered from 1, as far as they are kept for a replay."""
 
-    def __init__(self, last_seq: int = 0) -> None:
-        self.last_seq = last_seq
+    def __init__(self, user_id: str) -> None:
+        self.user_id = user_id
+        self.last_seq = 0
         self._frames: deque[Frame] = deque()
         self._cancelled = False
         self._ended = False

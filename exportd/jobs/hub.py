@@ -176,7 +176,7 @@ class Hub:
 
     def publish(self, message: Message, job: Job) -> None:
         """Sends an event to every feed of the job's user. After `shut` only the cancelled event passes."""
-        log = self._logs.setdefault(job.id, Log())
+        log = self._logs.setdefault(job.id, Log(job.user.id))
         self._order += 1
         if (frame := log.add(message, job, self._order)) is None:
             return
@@ -187,7 +187,7 @@ class Hub:
 
     def shut(self, job: Job) -> None:
         """A cancel was decided: nothing but the cancelled event can leave from now on, nor what waits in a feed."""
-        self._logs.setdefault(job.id, Log()).close_by_cancel()
+        self._logs.setdefault(job.id, Log(job.user.id)).close_by_cancel()
         for feed in self._feeds.get(job.user.id, ()):
             feed._purge(job.id)
 
@@ -210,23 +210,29 @@ class Hub:
 
     def since(self, user: User, job_id: str, seq: int) -> Iterator[Frame]:
         """The events of the user's own job after `seq`; of a job whose log is gone, its terminal event."""
-        if (log := self._logs.get(job_id)) is not None:
-            return (f for f in log.since(seq) if f.user_id == user.id)
+        if (log := self._log(user, job_id)) is not None:
+            return log.since(seq)
         return iter(f for f in self._last(user, job_id) if f.seq > seq)
 
     def after(self, user: User, job_id: str, seq: int) -> Iterator[Frame]:
         """All the user's events after that event of that job; just the job's own when the place is forgotten."""
-        log = self._logs.get(job_id)
+        log = self._log(user, job_id)
         anchor = None if log is None else next((f for f in log.since(seq - 1) if f.seq == seq), None)
-        if anchor is None or anchor.user_id != user.id:
+        if anchor is None:
             return self.since(user, job_id, seq)
         later = [
             f
             for other in self._logs.values()
+            if other.user_id == user.id
             for f in other.since(0)
-            if f.user_id == user.id and f.order > anchor.order
+            if f.order > anchor.order
         ]
         return iter(sorted(later, key=lambda f: f.order))
+
+    def _log(self, user: User, job_id: str) -> Log | None:
+        """The log of the user's own job. Into somebody else's nobody looks, so that no time tells that there is one."""
+        log = self._logs.get(job_id)
+        return log if log is not None and log.user_id == user.id else None
 
     def _last(self, user: User, job_id: str) -> list[Frame]:
         try:

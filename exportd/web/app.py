@@ -1,4 +1,4 @@
-"""The application: every view at its address, error answers, headers that browsers need, and the page."""
+"""The application: every view at its address, error answers, and the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exportd.jobs.service import Service
 from exportd.settings import Settings
 from exportd.tokens import Tickets, make_token
 from exportd.web import docs, openapi, problems
-from exportd.web.auth import COOKIE, Auth
+from exportd.web.auth import COOKIE, Auth, comes_by_tls
 from exportd.web.connection import Connection
 from exportd.web.downloads import matches_weakly
 from exportd.web.exports import Exports, View
@@ -32,13 +32,6 @@ LOGIN_SECONDS = 12 * 3600
 
 RETRY_FAILING = 30
 """Seconds after which what fails may work again."""
-
-SECURITY = {
-    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-}
 
 
 def create_app(
@@ -57,7 +50,6 @@ def create_app(
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # an odd address is unknown, not redirected
     problems.register(app)
-    app.after_request(_secure)
     auth = Auth(secret, settings)
     feeds = Feeds(service, auth)
     pages = _Pages(service, settings, secret, tickets, login_user)
@@ -79,12 +71,6 @@ def _route(app: QuartTrio, views: Mapping[str, View]) -> None:
     for route in ROUTES:
         if route.method != "HEAD":
             app.add_url_rule(route.rule, route.operation, views[route.operation], methods=[route.method])
-
-
-async def _secure(response: Response) -> Response:
-    for name, value in SECURITY.items():
-        response.headers.setdefault(name, value)
-    return response
 
 
 class _Pages:
@@ -146,7 +132,7 @@ class _Pages:
             token,
             max_age=LOGIN_SECONDS,
             path="/",
-            secure=request.scheme == "https",
+            secure=comes_by_tls(request, self._settings),
             httponly=True,
             samesite="Strict",
         )

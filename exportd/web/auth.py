@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from quart.wrappers import Request, Websocket
@@ -13,6 +14,7 @@ from exportd.settings import Settings
 from exportd.tokens import Bearers
 
 COOKIE = "access_token"
+TLS = "https://"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -51,8 +53,24 @@ class Auth:
 
     def _check_origin(self, asked: Request | Websocket) -> None:
         origin = asked.headers.get("Origin")
-        if origin is not None and origin != own_origin(asked) and origin not in self._settings.allowed_origins:
+        if origin is None or origin in self._settings.allowed_origins:
+            return
+        # Where people come by TLS, a page that came without it may be anybody's.
+        if origin != own_origin(asked) or comes_by_tls(asked, self._settings):
             raise OriginRefused("A page of this origin may not use the export service.")
+
+
+def comes_by_tls(asked: Request | Websocket, settings: Settings) -> bool:
+    """Whether a browser came by TLS: to a proxy, as the settings name an https origin with this host. What else a request
+    says of it, anybody may have written. Ports do not count: they do not for cookies."""
+    host = _host(asked.headers.get("Host", ""))
+    known = (origin.removeprefix(TLS) for origin in settings.allowed_origins if origin.startswith(TLS))
+    return any(_host(address) == host for address in known)
+
+
+def _host(address: str) -> str:
+    """Without its port."""
+    return re.sub(r":\d*$", "", address).lower()
 
 
 def own_origin(asked: Request | Websocket) -> str:
@@ -62,12 +80,13 @@ def own_origin(asked: Request | Websocket) -> str:
 
 
 def _token(headers: Headers, cookies: Mapping[str, str]) -> tuple[str, bool]:
-    """The token, and whether a cookie brought it. A header wins: a bad one is not made good by a cookie."""
-    header = headers.get("Authorization")
-    if header is not None:
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
-            raise Unauthenticated("Only bearer tokens are taken.")
+    """The token, and whether a cookie brought it. A header wins: a bad one is not made good by a cookie. Of two headers a
+    proxy may have looked at the other one, so they are none."""
+    given = headers.getlist("Authorization")
+    if given:
+        scheme, _, token = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer" or not token.strip():
+            raise Unauthenticated("Only one bearer token is taken.")
         return token.strip(), False
     if cookie := cookies.get(COOKIE):
         return cookie, True

@@ -127,9 +127,7 @@ class Exports:
     async def create_download_token(self, user: User, project_id: str, job_id: str) -> Response:
         await self._service.check_download(user, project_id, job_id)
         token, expires = make_download_token(self._secret, user, project_id, job_id)
-        response = _json({"token": token, "expiresAt": expires})
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return _json({"token": token, "expiresAt": expires})
 
     async def download_export(self, project_id: str, job_id: str) -> Response:
         project_id, job_id = project_id.lower(), job_id.lower()  # as the token names them
@@ -155,8 +153,8 @@ class Exports:
         return response
 
     def _downloader(self, project_id: str, job_id: str) -> User:
-        """By the link's token, if there is one (an empty one is none), else as everywhere."""
-        token = request.args.get("token")
+        """By the link's token, if there is one (an empty one is none, and several are no link), else as everywhere."""
+        token = " ".join(request.args.getlist("token"))
         if not token:
             return self._auth.user(_request())
         return read_download_token(self._secret, token, project_id, job_id)

@@ -217,13 +217,19 @@ class Feeds:
         asked = request._get_current_object()  # type: ignore[attr-defined]
         user = self._auth.user(asked)
         only = parse_only(request.args)
+        if request.method == "HEAD":
+            return _stream(b"")
         feed = resources(asked).enter_context(self._service.watch(user))
         if only != Only():
             feed.subscribe(job_id=only.job_id, project_id=only.project_id)
         if (last := parse_event_id(request.headers.get("Last-Event-ID"))) is not None:
             feed.resume(*last)
-        response = Response(EventStream(feed, only), content_type="text/event-stream; charset=utf-8")
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
-        response.timeout = None
-        return response
+        return _stream(EventStream(feed, only))
+
+
+def _stream(body: EventStream | bytes) -> Response:
+    response = Response(body, content_type="text/event-stream; charset=utf-8")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    response.timeout = None
+    return response

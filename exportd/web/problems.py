@@ -97,7 +97,8 @@ def body(message: str, code: str, **details: object) -> bytes:
 
 
 def json_response(content: bytes, status: int) -> Response:
-    return Response(content, status, content_type="application/json")
+    """An answer for who asked, and for no cache."""
+    return Response(content, status, {"Cache-Control": "no-store"}, content_type="application/json")
 
 
 def answer(error: ExportdError) -> Response:

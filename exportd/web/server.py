@@ -22,6 +22,7 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from quart_trio import QuartTrio
 
+from exportd.web.defences import HEADERS
 from exportd.web.direct import DirectConnection
 from exportd.web.feed import MAX_MESSAGE
 
@@ -187,8 +188,18 @@ class _Protocol(DirectConnection):
             await self.protocol.handle(Closed())
 
 
+class _Config(Config):
+    """What the server answers by itself, to what is no HTTP or no handshake, is defended as well."""
+
+    def response_headers(self, protocol: str) -> list[tuple[bytes, bytes]]:
+        return super().response_headers(protocol) + _DEFENCES
+
+
+_DEFENCES = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+
 def _config() -> Config:
-    config = Config()
+    config = _Config()
     config.keep_alive_timeout = KEEP_ALIVE
     config.websocket_max_message_size = MAX_MESSAGE + 1024  # beyond ours, which answers better
     config.websocket_ping_interval = PING_INTERVAL

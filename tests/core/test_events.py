@@ -25,7 +25,7 @@ ENDED = {
 
 
 def make_frame(event: str, seq: int, job: str = "j") -> Frame:
-    return Frame(event, seq, seq, job, "p", "u", b"")
+    return Frame(event, seq, seq, job, "p", b"")
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -54,7 +54,7 @@ def test_a_frame_is_the_json_of_the_contract() -> None:
 
 
 def test_nothing_but_cancelled_passes_a_shut_gate_and_nothing_follows_the_end() -> None:
-    log = Log()
+    log = Log("u1")
     log.add(Message(events.STARTED, {}), JOB, 1)
     log.close_by_cancel()
     for event in (events.PROGRESS, events.COMPLETED, events.FAILED, events.PHASE_CHANGED, events.STARTED):
@@ -67,7 +67,7 @@ def test_nothing_but_cancelled_passes_a_shut_gate_and_nothing_follows_the_end() 
 
 
 def test_a_log_keeps_everything_but_old_progress() -> None:
-    log = Log()
+    log = Log("u1")
     log.add(Message(events.STARTED, {}), JOB, 1)
     for order in range(3 * MAX_LOGGED):
         log.add(Message(events.PROGRESS, {}), JOB, order)

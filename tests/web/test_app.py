@@ -241,6 +241,21 @@ async def test_streams_tell_the_same(tmp_path: Path) -> None:
         assert orjson.loads(await ws.get_message()) == last
 
 
+async def test_a_head_of_the_event_stream_ends_and_watches_nothing(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        stream = await trio.open_tcp_stream(*w.address)
+        seen = b""
+        async with stream:
+            for method, path in (("HEAD", "/api/exports/events"), ("GET", "/healthz")):
+                lines = [f"{method} {path} HTTP/1.1", "Host: x", f"Authorization: Bearer {w.token(w.owner)}", "", ""]
+                await stream.send_all("\r\n".join(lines).encode())
+            with trio.fail_after(5):
+                while not seen.endswith(b'{"status":"ok"}'):
+                    seen += await stream.receive_some(65536)
+        assert b"content-type: text/event-stream" in seen
+        assert (await w.service.statistics()).watchers == 0
+
+
 async def test_drain_closes_sockets_with_1012(tmp_path: Path) -> None:
     async with world(tmp_path) as w, connect(w) as ws:
         await w.service.drain(1)

@@ -8,7 +8,8 @@ import pytest
 from conftest import World
 
 from exportd.tokens import Tickets
-from exportd.web.app import SECURITY, create_app
+from exportd.web.app import create_app
+from exportd.web.defences import HEADERS
 from exportd.web.static import PAGE, assets
 
 TEXTS = {name: asset.content.decode() for name, asset in assets().items()}
@@ -36,7 +37,7 @@ def test_a_file_needs_no_other_host_and_nothing_inline(name: str) -> None:
         assert not re.search(r"<script(?![^>]*src=)|<style|\son\w+=|\sstyle=", TEXTS[name])
     if name.endswith(".js"):
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|document\.write", TEXTS[name])
-    assert "unsafe" not in SECURITY["Content-Security-Policy"]
+    assert "unsafe" not in HEADERS["content-security-policy"]
 
 
 async def no_login() -> None:
