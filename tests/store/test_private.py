@@ -25,11 +25,11 @@ CHANGES = {"os.chmod", "os.chown", "os.link", "os.mkdir", "os.remove", "os.renam
 def watch(event, args):
     if event == "open" and not (isinstance(args[2], int) and args[2] & WRITING):
         return
-    if event != "open" and event not in CHANGES:
-        return
+    if event != "open" and event not in CHANGES or event in {"os.remove", "os.rmdir"} and args[1] != -1:
+        return  # below a folder that was opened, and so was looked at
     for path in args[: 2 if event in {"os.rename", "os.link"} else 1]:
-        if isinstance(path, int) or path is None or event == "os.rmdir" and not os.path.isabs(path):
-            continue  # opened before, or below a folder that was
+        if isinstance(path, int) or path is None:
+            continue  # opened before
         real = os.path.realpath(os.fsdecode(path))
         if real != inside and not real.startswith(inside + "/"):
             os.write(told, f"{event} {real}\\n".encode())
@@ -118,7 +118,7 @@ def test_nothing_is_written_outside_of_the_data_directory(tmp_path: Path, monkey
         assert daemon.http.delete(f"{daemon.base}/{done}").status_code == 204
         assert daemon.stop(signal.SIGTERM) == 0
     seen = (tmp_path / "told").read_text().splitlines()
-    assert seen.count("inside") > 10, "the watcher sees what is written inside"
+    assert seen.count("inside") > 5, "the watcher sees what is written inside"
     assert {line for line in seen if line not in {"inside", "open /dev/null"}} == set()
     left = [path for name in ("HOME", "TMPDIR", "XDG_DATA_HOME", "elsewhere") for path in (tmp_path / name).rglob("*")]
     assert left == [], "nor by what is not Python"
