@@ -19,7 +19,7 @@ HEADER = """\
 # EXPORTD_* variables win over this file.
 """
 
-SECRET_NOTE = "# Signs tokens. A platform whose tokens exportd takes has to sign with the same one."  # noqa: S105
+SECRET_NOTE = "# Signs tokens. A platform whose tokens exportd takes has to sign with the same one."  # noqa: S105 - a sentence
 
 
 @click.command()

@@ -82,7 +82,8 @@ class Protocol(TCPServer):
         except OSError:
             pass
         finally:
-            await self._close()
+            with trio.move_on_after(LINGER, shield=True):
+                await self._close()
 
     async def _read_data(self) -> None:
         try:

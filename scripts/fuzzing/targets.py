@@ -171,7 +171,8 @@ def _folder() -> Path:
 
 @cache
 def _kept() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="exportd-fuzz-")
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own in it; no disk is waited for
+    return tempfile.TemporaryDirectory(prefix="exportd-fuzz-", dir=memory if memory.is_dir() else None)
 
 
 @dataclass(frozen=True)
