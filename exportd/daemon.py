@@ -63,6 +63,7 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     Raises `SettingsError`, `DataDirectoryInUse`, `DataDirectoryUnusable`.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    os.umask(0o077)  # what libraries write meanwhile is nobody else's either
     _allow_descriptors()
     logs.configure(settings)
     if settings.jwt_secret is None and not is_loopback(settings.host):

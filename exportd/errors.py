@@ -57,14 +57,18 @@ class Problem(NamedTuple):
     msg: str
 
 
+MAX_PROBLEMS = 100
+"""Faults that a request is told: a body of a megabyte can have half a million, and each costs more than it took to send."""
+
+
 class InvalidRequest(ExportdError):
-    """The request cannot be understood or asks for something impossible; every fault is listed."""
+    """The request cannot be understood or asks for something impossible; the first `MAX_PROBLEMS` faults are listed."""
 
     code = "VALIDATION_ERROR"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{p.path}: {p.msg}" for p in problems[:3]))
-        self.problems = tuple(problems)
+        self.problems = tuple(problems[:MAX_PROBLEMS])
 
     def details(self) -> Mapping[str, object]:
         return {"errors": [p._asdict() for p in self.problems]}

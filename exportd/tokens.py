@@ -100,7 +100,7 @@ class Bearers:
     def user(self, token: str) -> User:
         """Who the token names. Raises `Unauthenticated`."""
         try:
-            digest = _digest(token)
+            digest = _digest(_short(token))
             known = self._known.get(digest)
             if known is None or known[1] <= time.time():
                 known = self._verify(digest, token)
@@ -117,25 +117,23 @@ class Bearers:
         return known
 
 
-def _digest(token: str) -> bytes:
-    if len(token) > MAX_TOKEN:
-        raise ValueError("too long")
-    return hashlib.sha256(token.encode()).digest()
-
-
 def read_token(secret: bytes, settings: Settings, token: str) -> User:
     """Who the token names. Raises `Unauthenticated`."""
     return Bearers(secret, settings).user(token)
 
 
 def _claims(secret: bytes, token: str, audience: str, issuer: str | None) -> dict[str, Any]:
-    if len(token) > MAX_TOKEN:
-        raise ValueError("too long")
     required = ["exp", "aud"] if issuer is None else ["exp", "aud", "iss"]
     claims: dict[str, Any] = jwt.decode(
-        token, secret, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options={"require": required}
+        _short(token), secret, algorithms=[ALGORITHM], audience=audience, issuer=issuer, options={"require": required}
     )
     return claims
+
+
+def _short(token: str) -> str:
+    if len(token) > MAX_TOKEN:
+        raise ValueError("too long")
+    return token
 
 
 def _user(claims: dict[str, Any]) -> User:
@@ -204,5 +202,5 @@ class Tickets:
         return max(ends, default=0.0) > time.monotonic()
 
 
-def _digest(ticket: str) -> bytes:
-    return hashlib.sha256(ticket.encode(errors="surrogatepass")).digest()
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()

@@ -21,7 +21,7 @@ HEADER = """\
 
 NO_QUESTIONS = "Without questions: `exportd init --yes` takes the defaults, `exportd init --help` tells of the rest."
 
-SECRET_NOTE = "# Signs tokens. A platform whose tokens exportd takes has to sign with the same one."  # noqa: S105
+SECRET_NOTE = "# Signs tokens. A platform whose tokens exportd takes has to sign with the same one."  # noqa: S105 - a sentence
 
 
 @click.command(short_help="Ask three questions and write the settings file.")

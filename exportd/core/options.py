@@ -13,7 +13,7 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from exportd.errors import InvalidRequest, Problem
+from exportd.errors import MAX_PROBLEMS, InvalidRequest, Problem
 
 FormatId = Literal["coco", "yolo", "json", "labels", "imagej", "geojson", "cvat", "labelme"]
 MetricsId = Literal["excel", "csv", "json", "parquet"]
@@ -26,6 +26,9 @@ MAX_SELECTED = 100_000
 """Images that one request may name; the limit of the body comes first."""
 
 _CHOSEN = "Images as `GET …/images` names them; left out or null: all."
+
+MAX_ENTRIES = 100
+"""Of any other list: there are not that many formats, and to find fault with each of half a million takes seconds."""
 
 
 def _enabled(value: object) -> object:
@@ -77,7 +80,8 @@ class ExportOptions(Wire):
     intensity_metrics: Annotated[bool, Field(description="With metrics: intensities from the raw pixels.")] = False
     include_documentation: bool = False
     selected_image_ids: (
-        Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SELECTED, description=_CHOSEN)] | None
+        Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_SELECTED, fail_fast=True, description=_CHOSEN)]
+        | None
     ) = None
     pixel_to_micrometer_scale: Annotated[float, Field(ge=0.001, le=1000, description="µm per pixel.")] | None = None
     mt_metrics: Annotated[LineMetrics, Field(description="Accepted from existing clients, as an object too.")] = False
@@ -111,7 +115,7 @@ def parse_start(body: bytes) -> StartRequest:
     Raises `InvalidRequest` with every fault and its path; broken JSON has the path `body`.
     """
     try:
-        orjson.loads(body)  # stricter than pydantic's own parser: no NaN, bounded depth, UTF-8 only
+        _refuse_long(orjson.loads(body))  # stricter than pydantic's own parser: no NaN, bounded depth, UTF-8 only
         return StartRequest.model_validate_json(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest([Problem("body", f"this is not JSON: {error}")]) from None
@@ -119,8 +123,25 @@ def parse_start(body: bytes) -> StartRequest:
         raise InvalidRequest(problems(error)) from None
 
 
+def _refuse_long(value: object) -> None:
+    options = value.get("options") if isinstance(value, dict) else None
+    lists = (
+        {name: value for name, value in options.items() if isinstance(value, list)} if isinstance(options, dict) else {}
+    )
+    most = {name: MAX_SELECTED if name == "selectedImageIds" else MAX_ENTRIES for name in lists}
+    faults = [
+        Problem(f"options.{name}", f"it has at most {most[name]} entries")
+        for name, entries in lists.items()
+        if len(entries) > most[name]
+    ]
+    if faults:
+        raise InvalidRequest(faults)
+
+
 def problems(error: ValidationError) -> list[Problem]:
     """Faults of a pydantic validation under the names that the wire uses: `options.annotationFormats[0]`."""
+    if error.error_count() > MAX_PROBLEMS:
+        return [Problem("body", f"it has {error.error_count()} faults, too many to tell each")]
     return [Problem(_path(fault["loc"]), _sentence(fault["msg"])) for fault in error.errors(include_url=False)]
 
 

@@ -39,7 +39,8 @@ BATCH = 250
 
 PART_CLASSES = frozenset({"core", "head", "midpiece", "tail"})
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+# One way to read each digit, or a long text that is no number after all would be tried with the square of its length.
+_NUMBER = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 
 
 class _Fault(Enum):

@@ -113,6 +113,11 @@ class Feed:
         if project_id is not None:
             self._projects.add(project_id)
 
+    @property
+    def subscriptions(self) -> int:
+        """Jobs and projects that it is narrowed to."""
+        return len(self._jobs or ()) + len(self._projects)
+
     def unsubscribe(self) -> None:
         """Nothing any more, until the next subscription."""
         self._jobs, self._projects = set(), set()

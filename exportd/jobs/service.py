@@ -23,6 +23,7 @@ from exportd.core.registry import Key, Registry
 from exportd.core.states import Reason, State
 from exportd.core.users import Access, User
 from exportd.errors import (
+    MAX_PROBLEMS,
     DataDirectoryUnusable,
     ExportActive,
     ExportCompleted,
@@ -341,7 +342,7 @@ class Service:
                 raise InvalidRequest(
                     [
                         Problem(f"options.selectedImageIds[{i}]", "there is no such image in the project")
-                        for i in unknown
+                        for i in unknown[:MAX_PROBLEMS]
                     ]
                 )
         project = await trio.to_thread.run_sync(self.catalogue.project, project_id)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from exportd.errors import DataDirectoryUnusable, SettingsError
+from exportd.store.private import ensure_private_file, ensure_private_folder
 from exportd.store.tables import metadata
 
 FILE_NAME = "catalogue.db"
@@ -40,7 +41,7 @@ def create_embedded(data: Path) -> None:
     """Makes the embedded catalogue with its tables, where it is absent. Raises `DataDirectoryUnusable`."""
     path = data / FILE_NAME
     try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ensure_private_folder(data)
         with _alone(data):
             # Looked at first: making tables takes the write lock, which an import may hold for longer than one waits.
             if not path.exists() or not _has_tables(path):
@@ -72,6 +73,7 @@ def _has_tables(path: Path) -> bool:
 
 
 def _create(path: Path) -> None:
+    ensure_private_file(path)
     engine = sqlite_engine(path)
     try:
         with engine.begin() as connection:

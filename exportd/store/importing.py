@@ -21,6 +21,7 @@ from typing import NamedTuple
 from exportd.errors import ImportFailed, UnreadableImage
 from exportd.store.catalogue import ImageRow, SegmentationRow
 from exportd.store.embedded import EmbeddedCatalogue, NewImage, checked_email
+from exportd.store.private import ensure_private_folder, private_file
 from exportd.store.sources import Uploads
 from exportd.store.tables import moment
 
@@ -128,7 +129,8 @@ def importing(catalogue: EmbeddedCatalogue, uploads: Path, roots: Sequence[Path]
     address = checked_email(owner)
     folder = uploads / f".importing-{uuid.uuid4()}"
     try:
-        folder.mkdir(mode=0o700, parents=True)
+        ensure_private_folder(uploads)
+        folder.mkdir(mode=0o700)
         spool = Spool(folder)
     except OSError as error:
         raise ImportFailed(f"The folder for uploads cannot be written to: {error.strerror}.") from error
@@ -274,7 +276,7 @@ def roots_of(images: Path | None, file: Path) -> list[Path]:
 def _copy(source: int, target: Path) -> int:
     """Copies bit for bit; the number of bytes. Raises OSError."""
     size = 0
-    with target.open("xb") as file:
+    with os.fdopen(private_file(target), "wb") as file:
         while chunk := os.read(source, COPY_BYTES):
             file.write(chunk)
             size += len(chunk)

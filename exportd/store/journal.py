@@ -21,6 +21,7 @@ from exportd.core.job import Job, Transition
 from exportd.core.registry import Key
 from exportd.core.states import Reason
 from exportd.errors import DataDirectoryUnusable, InsufficientSpace
+from exportd.store.private import ensure_private_file
 
 FILE_NAME = "journal.db"
 
@@ -97,6 +98,7 @@ class Journal:
     def __init__(self, data: Path) -> None:
         """Opens or creates the journal in the data directory. Raises `DataDirectoryUnusable`."""
         try:
+            ensure_private_file(data / FILE_NAME)
             # The connection wanders between worker threads, never used by two at once: the ledger sees to it.
             self._db = sqlite3.connect(
                 data / FILE_NAME, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
@@ -108,7 +110,7 @@ class Journal:
                 self._migrate()
                 self._check()
                 unless_ready.pop_all()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise _damaged(error) from error
 
     def _migrate(self) -> None:

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from exportd.core.dataset import Pixels
 from exportd.errors import UnreadableImage
-from exportd.store.listening import UNKNOWN_KIND, Listening, refuse_large
+from exportd.store.listening import TOO_LARGE, UNKNOWN_KIND, Listening, refuse_large
 
 # Set once, for all threads: our own limit is asked before anything is allocated, and the library's would be a warning.
 Image.MAX_IMAGE_PIXELS = None
@@ -37,6 +37,10 @@ QUICK_PIXELS, QUICK_BYTES = 1 << 21, 16 << 20
 _ORDINARY = {"L": (), "RGB": (3,), "RGBA": (4,)}
 """What a PNG of 8 bits a channel stores, and the channels that it becomes."""
 
+MAX_WEBP = 1 << 26
+"""Pixels. All of them come in one step that takes four times the memory, and the interpreter stands still for a part of it;
+36 bytes can be a sound WebP of any size that there is."""
+
 _RESOLVED = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "RGBX": "RGB", "La": "LA", "RGBa": "RGBA"}
 """Pillow's modes that are not among those of `Pixels`, and what they become."""
 
@@ -53,6 +57,8 @@ def picture(file: Listening) -> Pixels:
     """The pixels; of several frames the first. Raises `UnreadableImage`, and whatever a decoder does with a bad file."""
     with _opened(file) as image:
         raw = _raw_mode(image)
+        if image.format == "WEBP" and image.width * image.height > MAX_WEBP:
+            raise UnreadableImage(TOO_LARGE)
         refuse_large(image.width, image.height, 8 if raw in _LOW_BYTES else 4)
         if raw in _ORDINARY and (pixels := _quickly(file, (image.height, image.width, *_ORDINARY[raw]))) is not None:
             return pixels

@@ -27,6 +27,9 @@ from exportd.web.static import PAGE, Asset, assets
 
 LoginUser = Callable[[], Awaitable[User | None]]
 
+BODY_SECONDS = 30
+"""For the body of a request to come. It has at most a megabyte; who takes longer only holds a connection."""
+
 LOGIN_SECONDS = 12 * 3600
 """How long a login by ticket lasts."""
 
@@ -47,6 +50,7 @@ def create_app(
     app = QuartTrio("exportd", static_folder=None)
     app.asgi_http_class = Connection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config["BODY_TIMEOUT"] = BODY_SECONDS
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # an odd address is unknown, not redirected
     problems.register(app)

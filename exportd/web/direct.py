@@ -71,7 +71,7 @@ class DirectConnection(TCPServer):
 
     @property
     def _is_open(self) -> bool:
-        stream = getattr(self.protocol.protocol, "stream", None)
+        stream = getattr(self.protocol, "stream", None)
         return isinstance(stream, WSStream) and not stream.closed and stream.connection.state is ConnectionState.OPEN
 
     def _put(self, frame: bytes) -> int:

@@ -80,13 +80,11 @@ def _is_current(condition: str, tag: str, modified: str) -> bool:
     an archive never changes: the exact date is taken."""
     if condition.startswith('"'):
         return condition == tag
-    try:
-        return parsedate_to_datetime(condition) == parsedate_to_datetime(modified)
-    except (ValueError, TypeError):
-        return False
+    return _read_date(condition) == _read_date(modified)
 
 
-_TAG = re.compile(r'\s*(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)')
+# It begins with no blanks: they would be tried from each of them on, and a header of 60,000 would stop everything.
+_TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|$)')
 
 
 def matches_weakly(condition: str, tag: str) -> bool:
@@ -98,11 +96,17 @@ def _is_known(headers: Headers, tag: str, last_modified: datetime) -> bool:
     """Whether the client has the archive already. With If-None-Match the date does not count (13.1.3)."""
     if (known := headers.get("If-None-Match")) is not None:
         return matches_weakly(known, tag)
+    since = _read_date(headers.get("If-Modified-Since") or "")
+    return since is not None and since >= last_modified.astimezone(UTC).replace(microsecond=0)
+
+
+def _read_date(text: str) -> datetime | None:
+    """None for what is no date, is beyond all calendars, or has no zone: such a header is ignored."""
     try:
-        since = parsedate_to_datetime(headers.get("If-Modified-Since") or "")
-        return since >= parsedate_to_datetime(_http_date(last_modified))
-    except (ValueError, TypeError):  # no date, or one without a zone: the header is ignored
-        return False
+        found = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if found.tzinfo is None else found
 
 
 _SPEC = re.compile(r"(\d*)-(\d*)", re.ASCII)

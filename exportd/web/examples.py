@@ -181,6 +181,7 @@ _ERRORS: tuple[ExportdError, ...] = (
 
 def _bodies() -> dict[str, Any]:
     found = {error.code: problems.body(str(error), error.code, **error.details()) for error in _ERRORS}
+    found["REQUEST_TIMEOUT"] = problems.body(problems.SENTENCES[408], "REQUEST_TIMEOUT")
     found["BODY_TOO_LARGE"] = problems.body(problems.SENTENCES[413], "BODY_TOO_LARGE")
     found["RANGE_NOT_SATISFIABLE"] = problems.body(
         "The archive has none of the bytes that were asked for.", "RANGE_NOT_SATISFIABLE", jobId=_JOB

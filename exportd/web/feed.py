@@ -23,10 +23,13 @@ from exportd.web.websocket import Socket
 MAX_MESSAGE = 65536
 """Bytes of a client's message."""
 
+MAX_SUBSCRIPTIONS = 1000
+"""Jobs and projects that one WebSocket may be narrowed to: each is remembered as long as it is open."""
+
 KEEP_ALIVE = 15.0
 """Seconds of silence after which an SSE stream shows that it is alive."""
 
-BAD_DATA, TOO_BIG, RESTART, TRY_LATER = 1007, 1009, 1012, 1013
+BAD_DATA, TOO_MANY, TOO_BIG, RESTART, TRY_LATER = 1007, 1008, 1009, 1012, 1013
 PONG = '{"event":"pong"}'
 MAX_SEQ = 2**53
 
@@ -123,6 +126,8 @@ class Session:
                 await self._socket.send(PONG)
             case "unsubscribe":
                 self._feed.unsubscribe()
+            case _ if command != Command("subscribe") and self._feed.subscriptions >= MAX_SUBSCRIPTIONS:
+                raise Refused(TOO_MANY, f"at most {MAX_SUBSCRIPTIONS} subscriptions; unsubscribe first")
             case _:
                 self._feed.subscribe(job_id=command.job_id, project_id=command.project_id, since=command.since)
 

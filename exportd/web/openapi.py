@@ -25,6 +25,7 @@ MEANING = {
     401: "Who asks is not known",
     403: "Not allowed, or no such project",
     404: "No such project, export or image",
+    408: "The body took too long to come",
     409: "The state of the export stands against it",
     410: "Cancelled or expired: there is no archive, now or ever",
     413: "The body is too large",

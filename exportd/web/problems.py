@@ -60,12 +60,13 @@ STATUS: dict[type[BaseException], int] = {
     InsufficientSpace: 507,
 }
 
-HTTP_CODES = {413: "BODY_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
+HTTP_CODES = {408: "REQUEST_TIMEOUT", 413: "BODY_TOO_LARGE", 416: "RANGE_NOT_SATISFIABLE"}
 """Wire codes of werkzeug's errors where the name of the status is not what we say."""
 
 SENTENCES = {
     404: "There is nothing at this address.",
     405: "This address does not take this method.",
+    408: "The request body took too long to come.",
     413: "The request body is too large.",
 }
 

@@ -7,6 +7,7 @@ up a peer that takes nothing for `USER_TIMEOUT`, and `cut` closes whatever is le
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import struct
 from contextlib import suppress
@@ -17,14 +18,13 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 from quart_trio import QuartTrio
 
 from exportd.web.defences import HEADERS
-from exportd.web.direct import DirectConnection
 from exportd.web.feed import MAX_MESSAGE
+from exportd.web.protocol import Protocol, ProtocolContext
 
 log = structlog.get_logger("exportd.web")
 
@@ -36,6 +36,13 @@ KEEP_ALIVE = 30.0
 
 PING_INTERVAL = 20.0
 BACKLOG = 256
+
+MAX_CONNECTIONS = 20_000
+"""However many descriptors there are: an idle one takes some 30 KiB of memory."""
+
+RESERVED = 128
+"""Descriptors that no connection gets: databases, staging files and images of running exports."""
+
 ABORT = struct.pack("ii", 1, 0)
 """SO_LINGER: a close drops what was not sent yet."""
 
@@ -119,23 +126,49 @@ class _Server:
         self._app = ASGIWrapper(cast("ASGIFramework", self._under_way))
         self._config = _config()
         self._context = WorkerContext(None)
+        self._room = room()
         self._streams: set[trio.SocketStream] = set()
+        self._idle: dict[trio.SocketStream, None] = {}
+        """Those between two requests, or before the first; who has waited longest comes first."""
         self.broken_off = 0
         """Requests that `cut` has ended."""
 
     async def handle(self, stream: trio.SocketStream) -> None:
         """One connection, to its end. What goes wrong in it stays in it."""
         _limit_silence(stream.socket)
+        if not self._has_room():
+            return _abort(stream)
         self._streams.add(stream)
+        self._note(stream, True)
         try:
-            context = _Context(self._context)
-            server = _Protocol(self._app, self._config, context, ConnectionState({}), cast("Any", stream))
-            await server.run()
+            context = ProtocolContext(self._context)
+            protocol = Protocol(self._app, self._config, context, ConnectionState({}), cast("Any", stream))
+            protocol.on_idle = partial(self._note, stream)
+            await protocol.run()
         except Exception:
             log.exception("connection_failed")
         finally:
-            self._streams.discard(stream)
+            self._forget(stream)
             stream.socket.close()
+
+    def _has_room(self) -> bool:
+        """Whether there is room for one more connection, for which one that waits may have to go."""
+        if len(self._streams) < self._room:
+            return True
+        if (longest := next(iter(self._idle), None)) is None:
+            return False
+        self._forget(longest)
+        _abort(longest)
+        return True
+
+    def _note(self, stream: trio.SocketStream, idle: bool) -> None:
+        self._idle.pop(stream, None)
+        if idle and stream in self._streams:
+            self._idle[stream] = None
+
+    def _forget(self, stream: trio.SocketStream) -> None:
+        self._streams.discard(stream)
+        self._idle.pop(stream, None)
 
     async def end_idle(self) -> None:
         """Connections between two requests end now, the others after the one they are at."""
@@ -148,44 +181,26 @@ class _Server:
             self.broken_off = self._under_way.count
         finally:
             for stream in tuple(self._streams):
-                with suppress(OSError):
-                    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
-                stream.socket.close()
+                _abort(stream)
         scope.cancel()
 
 
-class _Context(WorkerContext):
-    """One connection's: its pauses end with it. Else the task that pings would hold a connection that has ended, and with
-    it the shutdown, until the next ping is due."""
-
-    def __init__(self, shared: WorkerContext) -> None:
-        super().__init__(None)
-        self.terminated = shared.terminated
-        self.gone = trio.Event()
-
-    async def sleep(self, wait: float | int) -> None:  # type: ignore[override]  # there it is static
-        with trio.move_on_after(wait):
-            await self.gone.wait()
+def room() -> int:
+    """Connections that may be open: each has a descriptor, so has the archive that it may download, and some must be left
+    for the work itself, or whoever opens enough of them makes exports fail."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return (
+        MAX_CONNECTIONS
+        if allowed == resource.RLIM_INFINITY
+        else min(MAX_CONNECTIONS, max(1, (allowed - RESERVED) // 2))
+    )
 
 
-class _Protocol(DirectConnection):
-    """hypercorn's connection, for which a send beside the close of a client that has gone is no fault."""
-
-    context: _Context
-
-    async def _read_data(self) -> None:
-        try:
-            await super()._read_data()
-        finally:
-            self.context.gone.set()
-
-    async def protocol_send(self, event: Event) -> None:
-        if isinstance(event, RawData) and not event.data:
-            return  # the end of an answer whose length was told; the server's machinery for a send costs as much as the send
-        try:
-            await super().protocol_send(event)
-        except trio.BusyResourceError:
-            await self.protocol.handle(Closed())
+def _abort(stream: trio.SocketStream) -> None:
+    """Closes it, whatever it has still to send."""
+    with suppress(OSError):
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+    stream.socket.close()
 
 
 class _Config(Config):
@@ -225,7 +240,7 @@ class _UnderWay:
 
 
 class _OldHTTP:
-    """Refuses HTTP/2, which hypercorn takes without asking and which downloads slowly."""
+    """Refuses what begins as HTTP/2 does."""
 
     def __init__(self, app: QuartTrio) -> None:
         self._app = app

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from growing import SQUARE, growth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +107,14 @@ def test_a_hundred_thousand_points_are_no_matter() -> None:
     points = [{"x": 200 + 100 * c, "y": 200 + 100 * s} for c, s in zip(np.cos(angle), np.sin(angle), strict=True)]
     (polygon,) = parse({"type": "external", "points": points}).polygons
     assert region_areas(Regions.of([polygon]))[0] == pytest.approx(np.pi * 1e4, rel=1e-6)
+
+
+@pytest.mark.parametrize("text", ["1", "1.", " ", "e", "1e"])
+def test_a_number_written_as_text_is_read_in_no_time_however_long(text: str) -> None:
+    def read(size: int) -> object:
+        return parse({"type": "external", "points": [{"x": f"{text * size}x", "y": 1}] * 3}).polygons
+
+    assert growth(read, 250) < SQUARE
 
 
 json_values = st.recursive(

@@ -344,6 +344,11 @@ def claims(kind: str, side: int) -> bytes:
         case "gif":
             body = bytearray(pillow(GREY, "GIF"))
             body[6:10] = struct.pack("<HH", side, side)
+        case "webp":
+            frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+            body = bytearray(pillow(frames[0], "WEBP", lossless=True, save_all=True, append_images=frames[1:]))
+            place = body.index(b"VP8X") + 12
+            body[place : place + 6] = 2 * (side - 1).to_bytes(3, "little")
         case _:
             tiled = kind == "tiff tile"
             body = bytearray(tiff(GREY, metadata=None, **({"tile": (16, 16)} if tiled else {})))
@@ -361,7 +366,18 @@ def tag_place(body: bytearray, tag: int) -> int:
     )
 
 
-@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "tiff", "tiff tile"])
+def test_a_webp_of_a_few_bytes_is_refused_although_it_is_sound() -> None:
+    """36 bytes are 268 million pixels of one colour. All of them come in one step, which takes 4 GiB and half a minute."""
+    body = bytearray(pillow(Image.new("RGB", (16, 16), "red"), "WEBP", lossless=True))
+    place = body.index(b"VP8L") + 9
+    body[place : place + 4] = struct.pack(
+        "<L", int.from_bytes(body[place : place + 4], "little") >> 28 << 28 | 0xFFFBFFE
+    )
+    with pytest.raises(UnreadableImage, match="too large"):
+        read(bytes(body))
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif", "webp", "tiff", "tiff tile"])
 def test_a_few_bytes_that_claim_to_be_huge_are_refused(kind: str) -> None:
     with pytest.raises(UnreadableImage, match="too large"):
         read(claims(kind, 50_000))

@@ -3,6 +3,8 @@
 import errno
 import os
 import resource
+import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -106,6 +108,55 @@ def test_a_link_that_is_put_in_between_is_not_followed(
 
     monkeypatch.setattr("exportd.store.sources.os.path.realpath", swap)
     with pytest.raises(UnreadableImage):
+        uploads.open("p/a.png")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
+def test_a_file_that_is_swapped_after_the_look_is_not_opened_for_it(
+    root: Path, uploads: Uploads, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "p/a.png").write_bytes(b"A")
+    resolve: Callable[[str], str] = os.path.realpath
+
+    def swap(path: str) -> str:
+        found = resolve(path)
+        (root / "p/a.png").unlink()
+        put(kind, root / "p/a.png", root.parent / "secret")
+        return found
+
+    monkeypatch.setattr("exportd.store.sources.os.path.realpath", swap)
+    before = descriptors()
+    with pytest.raises(UnreadableImage):
+        uploads.open("p/a.png")
+    assert descriptors() == before
+
+
+def put(kind: str, path: Path, target: Path) -> None:
+    match kind:
+        case "link":
+            path.symlink_to(target)
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(os.path.relpath(path))  # the whole path may be longer than an address can be
+        case _:
+            os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero: it never ends
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+def test_only_files_are_read(root: Path, uploads: Uploads, kind: str) -> None:
+    try:
+        put(kind, root / "p/a.png", root)
+        open_it = os.open(root / "p/a.png", os.O_RDONLY | os.O_NONBLOCK) if kind == "device" else None
+    except PermissionError:
+        pytest.skip("devices are made by root, on a file system that has them")
+    if open_it is not None:
+        os.close(open_it)
+    with pytest.raises(UnreadableImage, match="no file"):
         uploads.open("p/a.png")
 
 

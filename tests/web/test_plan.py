@@ -6,10 +6,11 @@ import hashlib
 from datetime import UTC, datetime
 
 import pytest
+from growing import SQUARE, growth
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exportd.web.downloads import MAX_RANGES, Plan, disposition, file_name, parse_range, plan
+from exportd.web.downloads import MAX_RANGES, Plan, disposition, file_name, matches_weakly, parse_range, plan
 
 SIZE = 1000
 SHA = hashlib.sha256(b"archive").hexdigest()
@@ -88,7 +89,7 @@ def test_head_ignores_range() -> None:
 @pytest.mark.parametrize(
     ("value", "status"),
     [(TAG, 206), (f"W/{TAG}", 200), ('"0"', 200), ("junk", 200), ("", 200), (DATE, 206),
-     ("Sat, 31 Jan 2026 12:00:01 GMT", 200)],
+     ("Sat, 31 Jan 2026 12:00:01 GMT", 200), (f"Sat, 31 Jan {10**20} 12:00:00 GMT", 200)],
 )  # fmt: skip
 def test_if_range(value: str, status: int) -> None:
     assert ask(Range="bytes=0-4", If_Range=value).status == status
@@ -110,7 +111,8 @@ def test_if_none_match(value: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("value", "status"),
     [(DATE, 304), ("Sat, 31 Jan 2026 12:00:01 GMT", 304), ("Sat, 31 Jan 2026 11:59:59 GMT", 200), ("junk", 200),
-     ("Sat, 31 Jan 2026 12:00:00", 200), ("", 200), ("Sat, 31 Jan 99999 12:00:00 GMT", 200)],
+     ("Sat, 31 Jan 2026 12:00:00", 200), ("", 200), ("Sat, 31 Jan 99999 12:00:00 GMT", 200),
+     (f"Sat, 31 Jan {10**20} 12:00:00 GMT", 200), (f"Sat, 31 Jan 2026 12:00:00 +{10**20}", 200)],
 )  # fmt: skip
 def test_if_modified_since(value: str, status: int) -> None:
     for method in ("GET", "HEAD"):
@@ -140,6 +142,11 @@ def test_any_text_has_an_answer(text: str, unit: str) -> None:
     assert p.status in {200, 206, 304, 416}
     assert 0 <= p.start <= p.start + p.length <= SIZE
     assert p.length == int(p.headers["Content-Length"]) if p.status in {200, 206} else p.length == 0
+
+
+@pytest.mark.parametrize("piece", [" ", "\t", '"', 'W/"', '"x" ', '"x",', ", "])
+def test_tags_of_any_length_are_read_in_no_time(piece: str) -> None:
+    assert growth(lambda size: matches_weakly(f"a{piece * size}b", TAG), 500) < SQUARE
 
 
 def test_too_many_ranges_are_ignored() -> None:
