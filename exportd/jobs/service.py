@@ -274,18 +274,19 @@ class Service:
 
     async def _see(self, user: User, project_id: str, job_id: str) -> Job:
         """The job as it is after access was looked up. Raises `NotFound`."""
-        access = await self._access(user, project_id)
-        job = self._registry.get(job_id)
-        if access is None or job.project_id != project_id:
+        return self._job(await self._access(user, project_id), project_id, job_id)
+
+    def _job(self, access: Access | None, project_id: str, job_id: str) -> Job:
+        if access is None:  # before anything is looked at: not even the time of the answer may tell what there is
+            raise NotFound
+        if (job := self._registry.get(job_id)).project_id != project_id:
             raise NotFound
         return job
 
     async def _own(self, user: User, project_id: str, job_id: str) -> Job:
         """Like `_see`, for what only the job's own user or the project's owner may do. Raises `NotAllowed` too."""
         access = await self._access(user, project_id)
-        job = self._registry.get(job_id)
-        if access is None or job.project_id != project_id:
-            raise NotFound
+        job = self._job(access, project_id, job_id)
         if access is not Access.OWNER and job.user.id != user.id:
             raise NotAllowed("Only who started the export, or the project's owner, may do this.")
         return job

@@ -4,7 +4,7 @@ A thousand clients that watch one export are all told the same bytes. quart, wsp
 times, and pass the event loop five times for each: that took 0.15 ms of the processor a message. Here the frame is made
 once, and a send is one call of the kernel. Only a client whose connection is full goes the old way, and waits there.
 
-The frames are whole ones without extensions, which may stand between any two of wsproto's (RFC 6455, 5.4; RFC 7692, 6).
+The frames are whole ones, which may stand between any two of wsproto's (RFC 6455, 5.4); extensions are never agreed to.
 """
 
 from __future__ import annotations
