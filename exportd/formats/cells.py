@@ -14,7 +14,7 @@ from xlsxwriter.utility import xl_col_to_name
 CELL_CHARACTERS = 32_767
 """What Excel takes in a cell, in units of UTF-16."""
 
-_FORMULA = r"^[=+\-@\t\r]"
+_FORMULA = r"^'*[=+\-@\t\r]"  # marked ones too, or a name that looks marked could not be told from one that is
 """What a spreadsheet takes for the beginning of a formula: https://owasp.org/www-community/attacks/CSV_Injection."""
 
 _NOT_IN_XML = r"[\x00-\x08\x0B\x0C\x0E-\x1F\x{FFFE}\x{FFFF}]"

@@ -57,7 +57,7 @@ def _csv(contents: Contents, path: str) -> Rows:
 
 def _unquoted(cell: str) -> str:
     """Without the mark that keeps a spreadsheet from running it."""
-    return cell[1:] if re.match(r"'[=+\-@\t\r]", cell) else cell
+    return cell[1:] if re.match(r"'+[=+\-@\t\r]", cell) else cell
 
 
 def _place(columns: tuple[str, ...], path: str) -> int:

@@ -34,6 +34,7 @@ def assert_safe(path: str) -> None:
 
 @settings(max_examples=10)
 @example(["a.png", "A.PNG", "a.tif"], "con", "=1+1", "spheroid")
+@example(["=1+1", '"=1+1', "-1"], "'=1", "'=1", "spheroid")
 @example(["con.png", "e\u0301.png", "é.tif"], "../../title", '"', "wound")
 @example(["../../out.png", "..\\out.png", "/out.png"], "\0", "</x>", "microtubules")
 @given(st.lists(NAMES, min_size=3, max_size=3), NAMES, NAMES, st.sampled_from(["spheroid", "wound", "microtubules"]))
