@@ -178,10 +178,10 @@ class Registry:
         with self._lock:
             return self._get(job_id)
 
-    def knows(self, job_id: str) -> bool:
-        """Whether there is such a job."""
+    def find(self, job_id: str) -> Job | None:
+        """None where there is no such job; found in the same time."""
         with self._lock:
-            return job_id in self._jobs
+            return self._jobs.get(job_id)
 
     def of_project(self, project_id: str, limit: int) -> list[Job]:
         """Newest first."""

@@ -294,7 +294,7 @@ class Service:
     async def _check_cancel(self, user: User, project_id: str, job_id: str) -> None:
         """As `_own`; but whose own export it is does not wait for a catalogue that does not answer. They had access when
         they started it, and to end it takes nothing from anybody."""
-        job = self._registry.get(job_id) if self._registry.knows(job_id) else None
+        job = self._registry.find(job_id)
         own = job is not None and (job.user.id, job.project_id) == (user.id, project_id)
         with trio.move_on_after(CATALOGUE_PATIENCE if own else math.inf):
             try:

@@ -304,7 +304,7 @@ class Supervisor:
 
     async def _settle(self, life: _Life, error: Exception | None) -> None:
         """What is left to do when the task has unwound and nobody else has decided the job's end."""
-        if not self._registry.knows(life.job_id):  # its end was told, and it was deleted before its task was over
+        if self._registry.find(life.job_id) is None:  # its end was told, and it was deleted before its task was over
             life.concluded.set()
             return
         if error is None:

@@ -11,7 +11,6 @@ from conftest import World
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
 from exportd.formats.member import Warn, told
-from exportd.formats.table import FORMATS
 from exportd.jobs import dataset
 from exportd.store.sources import Uploads
 
@@ -19,7 +18,7 @@ DRAWN = StartRequest(
     options=ExportOptions(
         include_visualizations=True,
         include_documentation=True,
-        annotation_formats=tuple(row.id for row in FORMATS if row.by_image),
+        annotation_formats=("labels", "imagej", "geojson", "labelme"),
     )
 )
 IMAGES = 7

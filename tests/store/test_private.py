@@ -30,7 +30,7 @@ def watch(event, args):
     for path in args[: 2 if event in {"os.rename", "os.link"} else 1]:
         if isinstance(path, int) or path is None:
             continue  # opened before
-        real = os.path.realpath(os.fsdecode(path))
+        real = os.path.realpath(os.fsdecode(path).removeprefix("file://").partition("?")[0])
         if real != inside and not real.startswith(inside + "/"):
             os.write(told, f"{event} {real}\\n".encode())
         elif event == "open":

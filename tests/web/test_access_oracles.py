@@ -94,14 +94,19 @@ def statements() -> Iterator[list[str]]:
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
+CARRIERS = {"exportd.web.direct", "exportd.web.protocol", "exportd.web.server"}
+"""They look at no address, and their tasks take turns with each other by chance."""
+
+
 @contextmanager
 def steps() -> Iterator[list[str]]:
-    """The functions of exportd that this thread calls within the block, in their order."""
+    """The functions of exportd that this thread calls within the block, in their order; but not those of `CARRIERS`."""
     called: list[str] = []
     begun: set[FrameType] = set()
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call" and frame not in begun and frame.f_globals.get("__package__", "").startswith("exportd"):
+        name = frame.f_globals.get("__name__", "")
+        if event == "call" and frame not in begun and name.startswith("exportd.") and name not in CARRIERS:
             begun.add(frame)  # a coroutine that goes on is no call
             called.append(frame.f_code.co_qualname)
 
