@@ -23,7 +23,7 @@ import structlog
 import trio
 from quart_trio import QuartTrio
 
-from exportd import logs
+from exportd import logs, memory
 from exportd.core.users import User
 from exportd.errors import SettingsError
 from exportd.jobs.service import Service, open_service
@@ -63,6 +63,7 @@ def run(settings: Settings, *, user: str | None = None) -> int:
     Raises `SettingsError`, `DataDirectoryInUse`, `DataDirectoryUnusable`.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    memory.frugal()
     os.umask(0o077)  # what libraries write meanwhile is nobody else's either
     _allow_descriptors()
     logs.configure(settings)

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "exportd"
 LAYERS = {
-    0: {"errors", "settings", "logs", "masking", "__init__"},
+    0: {"errors", "settings", "logs", "masking", "memory", "__init__"},
     1: {"core", "tokens"},
     2: {"formats", "store", "verifying"},
     3: {"jobs"},

@@ -40,7 +40,7 @@ SMALL = 1 << 13
 BATCH = 100
 """Small objects that are painted at once: 10 times as fast as one by one."""
 
-LEVEL = 6
+LEVEL = 3
 """Of zlib's 1 to 9; labels pack well at any, and fast."""
 
 GOLDEN = (5**0.5 - 1) / 2

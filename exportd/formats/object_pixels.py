@@ -24,14 +24,25 @@ class ObjectPixels:
         self.runs = bounds
         """First pixel of each run and the first after it, in column-major order: column times height plus row."""
         self._begins, self._before, self._height = bounds[:, 0], starts_of(lengths), height
+        self._columns = self._begins // height
+        self._straight = bool((self._begins + lengths <= (self._columns + 1) * height).all())
+        """No run goes on in the next column: only where an object touches both edges does one."""
         self.count = int(lengths.sum())
 
     def part(self, begin: int, end: int) -> tuple[Indices, Indices]:
         """Rows and columns from the `begin`-th pixel up to the `end`-th, exclusive."""
-        wanted = np.arange(begin, min(end, self.count))
-        run = np.searchsorted(self._before, wanted, side="right") - 1
-        columns, rows = np.divmod(self._begins[run] + wanted - self._before[run], self._height)
-        return rows, columns
+        end = min(end, self.count)
+        first, last = np.searchsorted(self._before, [begin, end])
+        if first == len(self._before) or self._before[first] > begin:
+            first -= 1
+        here = slice(first, last)
+        counts = np.diff(np.append(np.maximum(self._before[here], begin), end))
+        place = np.repeat(self._begins[here] - self._before[here], counts) + np.arange(begin, end)
+        if not self._straight:
+            columns, rows = np.divmod(place, self._height)
+            return rows, columns
+        columns = np.repeat(self._columns[here], counts)
+        return place - columns * self._height, columns
 
     def steps(self) -> Iterator[tuple[Indices, Indices]]:
         """All of them, at most `STEP` at a time."""

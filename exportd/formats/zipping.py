@@ -26,6 +26,9 @@ ENTRY_BUFFER = 4 << 20
 PIECE = 1 << 20
 """Longest piece, in bytes: what a writer takes between two looks for a cancel."""
 
+UNJOINED = 64 << 10
+"""Bytes from which a part is not copied to join it with others: to write it by itself costs less."""
+
 BREATH = 256 << 10
 """Bytes that are packed between two pieces, empty ones if need be: some 3 ms of DEFLATE, so that a cancel that is
 looked for at every piece is soon found."""
@@ -271,17 +274,21 @@ def _slices(chunk: bytes | bytearray | memoryview, longest: int) -> Iterator[byt
 
 
 def _pieces(parts: list[bytes]) -> Iterator[bytes]:
-    """Neighbours joined into pieces of at most `PIECE` bytes. No part may be longer."""
+    """Small neighbours joined into pieces of at most `PIECE` bytes; large parts as they are. No part may be longer."""
     pending: list[bytes] = []
     size = 0
     for part in parts:
-        if size + len(part) > PIECE:
+        large = len(part) >= UNJOINED
+        if pending and (large or size + len(part) > PIECE):
             yield b"".join(pending)
             pending, size = [], 0
-        pending.append(part)
-        size += len(part)
+        if large:
+            yield part
+        else:
+            pending.append(part)
+            size += len(part)
     if pending:
-        yield pending[0] if len(pending) == 1 else b"".join(pending)
+        yield b"".join(pending)
 
 
 def _extra64(numbers: list[int]) -> bytes:

@@ -22,7 +22,7 @@ from exportd.formats.zipping import Entry, directory, entry
 from exportd.store.artifacts import Staged
 from exportd.store.rows import RowFile, Rows
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 2 << 20
 """A thread hop costs about as much as hashing 100 KiB, so a batch is much larger than that."""
 
 BATCH_IMAGES = 50
