@@ -18,8 +18,11 @@ from exportd.core.users import User
 from exportd.errors import NotFound
 from exportd.jobs.turns import Turns
 
-MAX_REMEMBERED = 20_000
+MAX_REMEMBERED = 5_000
 """Frames of ended jobs that are kept for replays, over all jobs; the oldest job's go first, but for its last event."""
+
+TELLING = 0.03
+"""Seconds that an answer waits for readers to be told what it answers."""
 
 TOLD_AT_ONCE = 16
 """Readers that are told something in one round of the event loop. A send takes about 0.03 ms, and with a thousand readers of
@@ -174,6 +177,7 @@ class Hub:
         try:
             yield feed
         finally:
+            feed._is_told()
             feeds = self._feeds[user.id]
             feeds.discard(feed)
             if not feeds:
@@ -195,6 +199,13 @@ class Hub:
         self._logs.setdefault(job.id, Log(job.user.id)).close_by_cancel()
         for feed in self._feeds.get(job.user.id, ()):
             feed._purge(job.id)
+
+    async def wait_told(self, user_id: str) -> None:
+        """Until all of the user's readers have received what waits for them, as `Feed.wait_told`; for `TELLING` at most,
+        so that who does not read holds up nobody."""
+        with trio.move_on_after(TELLING):
+            for feed in tuple(self._feeds.get(user_id, ())):
+                await feed.wait_told()
 
     def next_seq(self, job_id: str) -> int:
         """The number that the job's next event will have."""

@@ -129,7 +129,7 @@ class Service:
         return self._wire(await self._see(user, project_id, job_id))
 
     async def cancel(self, user: User, project_id: str, job_id: str) -> tuple[Job, bool]:
-        """Cancels, waits until all of the job is gone, and gives it with whether this call decided it.
+        """Cancels, waits until all of the job is gone and its watchers know, and gives it with whether this call decided it.
 
         Raises `NotFound`, `NotAllowed`, `ExportCompleted`, `ExportFailed`. A cancel of the waiting does not take the
         user's cancel back.
@@ -142,6 +142,7 @@ class Service:
             raise ExportCompleted("The export is completed already.", job.id, job.status, completedAt=at)
         if job.state is not State.CANCELLED:
             raise no_archive(job)
+        await self._hub.wait_told(job.user.id)
         return job, decided
 
     def hurry(self) -> AbstractContextManager[None]:

@@ -7,24 +7,26 @@ from collections import Counter
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
+import pytest
 import trio
 import trio.testing
+from conftest import World
 from rounds import counting
 
 from exportd.core import events
 from exportd.core.job import Job
-from exportd.core.options import ExportOptions
+from exportd.core.options import ExportOptions, StartRequest
 from exportd.core.registry import Registry
 from exportd.core.users import User
-from exportd.jobs.hub import TOLD_AT_ONCE, Feed, Hub
+from exportd.jobs.hub import TELLING, TOLD_AT_ONCE, Feed, Hub
 
 USER = User("u1", "a@example.org")
+OPTIONS = ExportOptions(include_documentation=True)
 READERS = 10 * TOLD_AT_ONCE
 
 
 def new_job() -> Job:
-    options = ExportOptions(include_documentation=True)
-    return Job(str(uuid.uuid4()), str(uuid.uuid4()), "P", USER, options, datetime.now(UTC))
+    return Job(str(uuid.uuid4()), str(uuid.uuid4()), "P", USER, OPTIONS, datetime.now(UTC))
 
 
 async def test_so_many_are_told_something_in_a_round_and_all_in_the_end() -> None:
@@ -102,3 +104,63 @@ async def test_who_is_told_all_is_who_has_come_back_for_more() -> None:
             await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
     assert seen == ["all", events.STARTED, events.PHASE_CHANGED, "all"]
+
+
+async def test_whoever_waits_until_readers_are_told_waits_for_all_that_read(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    hub, job = Hub(Registry(max_active_per_user=1, max_active=1)), new_job()
+    told: list[str] = []
+
+    async def read(feed: Feed) -> None:
+        while True:
+            told.append((await feed.receive()).event)
+            await trio.lowlevel.checkpoint()
+
+    with ExitStack() as stack:
+        feeds = [stack.enter_context(hub.watch(USER)) for _ in range(READERS)]
+        async with trio.open_nursery() as nursery:
+            for feed in feeds:
+                nursery.start_soon(read, feed)
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+            hub.publish(events.Message(events.CANCELLED, {}), job)
+            await hub.wait_told(USER.id)
+            assert told == [events.CANCELLED] * READERS
+            assert trio.current_time() == began
+            with hub.watch(USER):  # and nobody reads it
+                hub.publish(events.Message(events.STARTED, {}), new_job())
+                await hub.wait_told(USER.id)
+            assert trio.current_time() == pytest.approx(began + TELLING)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_reader_that_leaves_is_not_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    hub, job = Hub(Registry(max_active_per_user=1, max_active=1)), new_job()
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        with hub.watch(USER):
+            hub.publish(events.Message(events.STARTED, {}), job)
+            nursery.start_soon(hub.wait_told, USER.id)
+            await trio.testing.wait_all_tasks_blocked()
+    assert trio.current_time() - began < TELLING
+
+
+async def test_a_cancel_is_answered_when_those_who_watch_have_been_told(slow_world: World) -> None:
+    told: Counter[str] = Counter()
+
+    async def read(feed: Feed) -> None:
+        while True:
+            told[(await feed.receive()).event] += 1
+            await trio.lowlevel.checkpoint()
+
+    async with slow_world.service() as service:
+        with ExitStack() as stack:
+            feeds = [stack.enter_context(service.watch(slow_world.alice)) for _ in range(READERS)]
+            async with trio.open_nursery() as nursery:
+                for feed in feeds:
+                    nursery.start_soon(read, feed)
+                job = await service.start(slow_world.alice, slow_world.project_id, StartRequest(options=OPTIONS))
+                await service.cancel(slow_world.alice, slow_world.project_id, job.id)
+                assert told[events.CANCELLED] == READERS
+                nursery.cancel_scope.cancel()
