@@ -40,8 +40,7 @@ _Receive = trio.MemoryReceiveChannel["Batch"]
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Members of one stage in their order. Each of `works` makes a generator, which does nothing before a worker thread runs
-    it."""
+    """Members of one stage in their order. Each of `works` makes a generator of them, in the worker thread that begins it."""
 
     stage: str
     works: Sequence[Callable[[], Work]]
@@ -248,7 +247,7 @@ class Pipeline:
 
     async def _prepare(self, work: Callable[[], Work], turn: int | None, send: trio.MemorySendChannel[Batch]) -> None:
         async with send:
-            await self.each_batch(work(), send.send, turn)
+            await self.each_batch(_made(work), send.send, turn)
 
     async def each_batch(self, work: Work, take: Callable[[Batch], Awaitable[None]], turn: int | None = None) -> None:
         """Does the work in worker threads and hands over each batch. A cancel closes the work where it stands."""
@@ -278,6 +277,12 @@ class _Starts:
         waiting, self._waiting = self._waiting or [], None
         for start in waiting:
             start()
+
+
+def _made(work: Callable[[], Work]) -> Work:
+    """The work, not made before its first step: what it is made of may take as long as there are images."""
+    with closing_work(work()) as made:
+        yield from made
 
 
 def closing_work(work: Work) -> closing[Generator[Member | Tick | Warn, None, None]]:

@@ -23,6 +23,7 @@ from exportd.formats.metrics import metrics
 from exportd.formats.overlays import overlays
 from exportd.formats.profiles import tables
 from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
+from exportd.formats.tabular import Table
 from exportd.formats.wound_chart import PATH as CHART
 from exportd.jobs.dataset import ProjectDataset, sizes, survey, turn_of
 from exportd.jobs.pace import Pace
@@ -132,9 +133,9 @@ class _Attempt:
             self._look,
         )
         self._warnings.extend(map(Warn, unmet(self._job.options, dataset.project.type)))
-        lanes = self._lanes(dataset)
+        lanes = await self._thread(self._lanes, dataset)
         reading, papers, flushing = range(len(lanes), len(lanes) + 3)
-        self._reporter.plan(self._plan(dataset, lanes))
+        self._reporter.plan(await self._thread(self._plan, dataset, lanes))
         self._reporter.phase("processing", "Writing the archive")
         self._reporter.count(0, 0, None)
         await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, snapshot, lanes, reading))
@@ -145,7 +146,8 @@ class _Attempt:
         self._reporter.count(flushing, 1, None)
         sha256 = await self._thread(self._writer.finish)
         await self._thread(self._staged.clear_scratch)
-        return Produced(sha256, self._staged.size, len(dataset.images), self._all_warnings(dataset))
+        warnings = await self._thread(self._all_warnings, dataset)
+        return Produced(sha256, self._staged.size, len(dataset.images), warnings)
 
     async def _read(self, dataset: ProjectDataset, snapshot: Catalogue, lanes: list[Lane], index: int) -> None:
         """Reads the polygons; what needs them waits. Then the snapshot has served: a database keeps for it what others
@@ -164,24 +166,28 @@ class _Attempt:
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
         """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
-        little on the disk for most of an export's time then, and to remove that is what it waits for longest."""
+        little on the disk for most of an export's time then, and to remove that is what it waits for longest. Where each
+        image has members of its own, as many threads as there are share the images."""
         options = self._job.options
-        lanes = [self._drawn("annotations", dataset, row.exporter, row.by_image) for row in self._formats]
+        turn = turn_of(dataset.images)
+        shares = dataset.shared(int(self._limiter.total_tokens), turn)
+
+        def shared(stage: str, exporter: Exporter) -> Lane:
+            return Lane(stage, [partial(exporter, share, options) for share in shares], turn, waits=True)
+
+        lanes = [
+            shared("annotations", row.exporter)
+            if row.by_image
+            else Lane("annotations", [partial(row.exporter, dataset, options)], waits=True)
+            for row in self._formats
+        ]
         if options.metrics_formats:
             lanes.append(Lane("metrics", [lambda: _measured(dataset, options, self._staged)], waits=True))
         if options.include_visualizations:
-            lanes.append(self._drawn("visualizations", dataset, overlays, by_image=True))
+            lanes.append(shared("visualizations", overlays))
         if options.include_original_images:
             lanes.append(Lane("images", [lambda: originals(dataset, self._uploads)]))
         return lanes
-
-    def _drawn(self, stage: str, dataset: ProjectDataset, exporter: Exporter, by_image: bool) -> Lane:
-        """What polygons are needed for; as many threads as there are share the images where that may be."""
-        if not by_image:
-            return Lane(stage, [partial(exporter, dataset, self._job.options)], waits=True)
-        turn = turn_of(dataset.images)
-        shares = dataset.shared(int(self._limiter.total_tokens), turn)
-        return Lane(stage, [partial(exporter, share, self._job.options) for share in shares], turn, waits=True)
 
     @property
     def _formats(self) -> list[FormatRow]:
@@ -205,9 +211,8 @@ class _Attempt:
         """What describes the rest, each made when all before it is written: warnings may come up to the last."""
         options = self._job.options
         if options.include_documentation:
-            written = self._written(dataset)
-            yield lambda: documentation(dataset, options, written, self._all_warnings(dataset))
-            yield lambda: _each(croissant(dataset, self._writer.entries, written.tables))
+            yield lambda: documentation(dataset, options, self._written(dataset), self._all_warnings(dataset))
+            yield lambda: _each(croissant(dataset, self._writer.entries, self._tables(dataset)))
         yield lambda: _each(export_report(dataset, self._all_warnings(dataset)))
         yield lambda: _each(manifest(self._writer.entries), sums(self._writer.entries))
 
@@ -216,10 +221,14 @@ class _Attempt:
         return Written(
             annotations=self._formats,
             metrics=[row for row in METRICS if row.id in options.metrics_formats],
-            tables=tables(dataset.project.type, options) if options.metrics_formats else (),
+            tables=self._tables(dataset),
             visualizations=options.include_visualizations,
             chart=any(entry.path == CHART for entry in self._writer.entries),
         )
+
+    def _tables(self, dataset: ProjectDataset) -> tuple[Table, ...]:
+        options = self._job.options
+        return tables(dataset.project.type, options) if options.metrics_formats else ()
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
         return tuple(dict.fromkeys([*dataset.notes.warnings, *told(self._warnings, dataset.place)]))
