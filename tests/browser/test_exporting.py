@@ -205,6 +205,21 @@ def test_a_scale_is_remembered_for_its_project_alone(visitor: Visitor) -> None:
     expect(open_dialog(page, "Wound healing, plate 7").get_by_label("Micrometres per pixel")).to_have_value("0.325")
 
 
+def test_a_start_takes_nobodys_focus_away(visitor: Visitor) -> None:
+    """Who has moved on while the page asks for the new export stays where they are."""
+    page = visitor().open()
+    held: list[Any] = []
+    page.route("**/status", lambda route: held.append(route))  # noqa: PLW0108 - as below
+    with page.expect_request("**/status"):
+        job = start(page, FILM, everything=True)
+    page.get_by_label("Search projects").focus()
+    with page.expect_response("**/status"):
+        held.pop().continue_()
+    page.wait_for_timeout(200)  # for what the page does with the answer
+    expect(page.get_by_label("Search projects")).to_be_focused()
+    cancel(page, job)
+
+
 def test_a_cancel_takes_nobodys_focus_away(visitor: Visitor) -> None:
     page = visitor().open()
     held: list[Any] = []

@@ -80,12 +80,13 @@ function start(project, options) {
 }
 
 async function started(jobId, project) {
+  const before = document.activeElement;
   say(`The export of ${project.title} has started.`);
   frame.show("exports");
   if (store.chosen && store.chosen !== project.id) choose(null);
   try {
     store.merge([await api.status({ id: jobId, projectId: project.id })], { mine: true });
-    setTimeout(() => exports.focus(jobId));
+    setTimeout(() => { if (document.activeElement === before) exports.focus(jobId); }); // who has moved on stays there
     tabs.postMessage("changed");
   } catch (error) {
     complain(error);
