@@ -243,7 +243,7 @@ def test_a_long_history_is_drawn_step_by_step(visitor: Visitor) -> None:
     def many(route: Any) -> None:
         (one,) = [made for made in route.fetch().json() if made["id"] == job]
         times = [f"2026-01-31T12:{number // 60:02}:{number % 60:02}.000Z" for number in range(199)]
-        copies = [one | {"id": f"{job[:-3]}{n:03}", "createdAt": time} for n, time in enumerate(times)]
+        copies = [one | {"id": f"{n:08}{job[8:]}", "createdAt": time} for n, time in enumerate(times)]
         route.fulfill(json=[one, *reversed(copies)])
 
     page.route("**/api/exports", many)

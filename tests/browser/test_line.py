@@ -144,7 +144,34 @@ def test_without_websocket_there_are_other_ways(visitor: Visitor, blocked: int, 
     state(page, job, "cancelled")
     later = start(page, "Wound healing, plate 7")
     state(page, later, "completed")
-    expect(page.locator(".toast")).to_have_count(2)
+    told = [re.compile("was cancelled$"), re.compile("has started.$"), re.compile("is completed$")]
+    expect(page.locator("#announcer p")).to_have_text(told)
+    visit.excuse("ERR_FAILED|WebSocket")
+
+
+def test_an_export_that_is_over_at_the_first_look_is_told_of(daemon: Daemon, lab: Lab, visitor: Visitor) -> None:
+    visit = visitor()
+    page = visit.context.new_page()
+    page.route_web_socket(re.compile("/ws$"), lambda socket: socket.close())
+    page.route("**/api/exports/events", lambda route: route.abort())
+    page.goto(visit.daemon.url)
+    mode(page, "polling")
+    held: list[Any] = []
+    page.route(re.compile("/api/exports$|/status$"), lambda route: held.append(route))  # noqa: PLW0108 - as elsewhere
+    dialog = open_dialog(page, "Wound healing, plate 7")
+    with page.expect_response(lambda answer: answer.url.endswith("/export")) as answer:
+        dialog.get_by_role("button", name="Start export").click()
+    job = answer.value.json()["jobId"]
+    with daemon.client(lab.alice) as client:
+        status = f"/api/projects/{answer.value.url.split('/')[-2]}/export/{job}/status"
+        while client.get(status).json()["status"] != "completed":
+            pass
+    page.unroute(re.compile("/api/exports$|/status$"))
+    for route in held:
+        route.continue_()
+    state(page, job, "completed")
+    expect(page.locator(".toast")).to_have_count(1)
+    expect(page.locator(".toast")).to_contain_text("is completed")
     visit.excuse("ERR_FAILED|WebSocket")
 
 

@@ -82,6 +82,7 @@ function start(project, options) {
 async function started(jobId, project) {
   const before = document.activeElement;
   say(`The export of ${project.title} has started.`);
+  store.begin(jobId);
   frame.show("exports");
   if (store.chosen && store.chosen !== project.id) choose(null);
   try {

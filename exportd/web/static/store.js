@@ -14,10 +14,13 @@ export class Store {
   chosen = null; // the project whose history is shown
   history = { state: "idle" };
 
+  #begun = new Set(); // ids of jobs that were started here
+  #told = new Set(); // ids of jobs whose end was told
   #listeners = [];
   #due = false;
 
-  // `ended` is called once for each export that ends while the page looks on, however it learns of it.
+  // `ended` is called once for each export that ends while the page looks on, however it learns of it: also for one that
+  // was started here and is over at the first look.
   constructor({ ended }) {
     this.ended = ended;
   }
@@ -55,6 +58,13 @@ export class Store {
     this.#changed();
   }
 
+  // An export was started here; it may have been heard of before.
+  begin(id) {
+    this.#begun.add(id);
+    const job = this.jobs.get(id);
+    if (job && !isActive(job)) this.#tell(job);
+  }
+
   // What only this page knows of an export: that it is being cancelled, what a button led to.
   note(id, changes) {
     const job = this.jobs.get(id);
@@ -85,8 +95,14 @@ export class Store {
   #put(job) {
     const known = this.jobs.get(job.id);
     this.jobs.set(job.id, job);
-    if (known && isActive(known) && !isActive(job)) this.ended(job);
+    if (!isActive(job) && (known ? isActive(known) : this.#begun.has(job.id))) this.#tell(job);
     this.#changed();
+  }
+
+  #tell(job) {
+    if (this.#told.has(job.id)) return;
+    this.#told.add(job.id);
+    this.ended(job);
   }
 
   #changed() {
