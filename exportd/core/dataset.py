@@ -146,6 +146,10 @@ class Dataset(Protocol):
     @property
     def notes(self) -> Notes: ...
 
+    def place(self, name: str) -> int:
+        """Of the image with this name in the archive, from 0; also where these are only some of its images."""
+        ...
+
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
         """Each image with its annotation, in order, read in batches: memory does not grow with the project."""
         ...
@@ -165,6 +169,9 @@ class MemoryDataset:
     notes: Notes = Notes()
     pictures: dict[str, Pixels] = field(default_factory=dict)
     """Pixels by image id."""
+
+    def place(self, name: str) -> int:
+        return next(place for place, image in enumerate(self.images) if image.name == name)
 
     def annotated(self) -> Iterator[tuple[Image, Annotation]]:
         for image in self.images:

@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exportd.core.dataset import Pixels, Polygon
-from exportd.core.geometry import Floats, Indices
+from exportd.core.geometry import Floats, Indices, starts_of
 from exportd.formats.object_pixels import STEP, ObjectPixels
+from exportd.formats.raster import Runs, runs, stretches
 
 CHANNELS = 3
 """Columns that a table has. Grey images fill the first."""
 
 STATISTICS = ("Mean", "SD", "Minimum", "Maximum", "Median", "Integrated")
-
-TOGETHER = 40
-"""Objects that are looked at in one step, if they are small."""
 
 
 def channels_of(pixels: Pixels) -> list[Pixels]:
@@ -39,41 +37,73 @@ def intensities(polygons: Sequence[Polygon], pixels: Pixels) -> Generator[None, 
     Gives None at places to look for a cancel.
     """
     channels = channels_of(pixels)
+    height, width = pixels.shape[:2]
     found = np.full((len(polygons), CHANNELS, len(STATISTICS)), np.nan)
-    pending: list[tuple[int, ObjectPixels]] = []
-    size = 0
-    for i, polygon in enumerate(polygons):
-        inside = ObjectPixels(polygon, pixels.shape[1], pixels.shape[0])
-        if inside.count > STEP:
+    for places in stretches(polygons, width):
+        some = polygons[places.start : places.stop]
+        inside = runs(some, width, height)
+        yield
+        counts = np.bincount(inside.owners, inside.lengths, len(some)).astype(np.intp)
+        for i in np.flatnonzero(counts > STEP).tolist():
+            large = ObjectPixels(some[i], width, height)
             for c, channel in enumerate(channels):
-                found[i, c] = yield from _large(inside, channel)
-            continue
-        pending.append((i, inside))
-        size += inside.count
-        if size > STEP // 2 or len(pending) == TOGETHER:
-            yield from _small(pending, channels, found)
-            pending, size = [], 0
-    yield from _small(pending, channels, found)
+                found[places[i], c] = yield from _large(large, channel)
+        small = np.where(counts > STEP, 0, counts)
+        which = np.cumsum(small) // STEP
+        for step in np.unique(which[small > 0]).tolist():
+            _small(inside.of((which == step) & (small > 0)), pixels, found[places.start :])
+            yield
     return found
 
 
-def _small(
-    objects: Sequence[tuple[int, ObjectPixels]], channels: Sequence[Pixels], found: Floats
-) -> Generator[None, None, None]:
+def _small(inside: Runs, pixels: Pixels, found: Floats) -> None:
     """Fills in the statistics of several objects that together are not many pixels."""
-    objects = [(i, inside) for i, inside in objects if inside.count]
-    if not objects:
-        return
-    places = [inside.part(0, inside.count) for _, inside in objects]
-    rows, columns = (np.concatenate(axis) for axis in zip(*places, strict=True))
-    which = np.array([i for i, _ in objects])
-    owners = np.repeat(which, [inside.count for _, inside in objects])
-    for c, channel in enumerate(channels):
-        values, owner = _finite(channel[rows, columns], owners)
-        if len(values):
-            present = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
-            found[owner[present], c] = _statistics(values, present)
-        yield
+    at = _places(inside, *pixels.shape[:2])
+    objects, which = np.unique(inside.owners, return_inverse=True)
+    owners = np.repeat(which, inside.lengths)
+    for c, channel in enumerate(channels_of(pixels)):
+        values = _values(pixels, channel, c, at)
+        if values.dtype == np.uint8:
+            found[objects, c] = _counted(values.view(np.uint8), owners, len(objects))
+        else:
+            numbers, owner = _finite(values, owners)
+            if len(numbers):
+                present = np.flatnonzero(np.append(True, owner[1:] != owner[:-1]))
+                found[objects[owner[present]], c] = _statistics(numbers, present)
+
+
+def _places(inside: Runs, height: int, width: int) -> Indices:
+    """Row times width plus column of all pixels."""
+    columns, lengths = inside.begins // height, inside.lengths
+    places: Indices
+    if (inside.ends > (columns + 1) * height).any():  # a run goes on in the next column
+        column, row = np.divmod(inside.places(), height)
+        places = row * width + column
+        return places
+    # In a column the next pixel is one width on.
+    first = (inside.begins - columns * height) * width + columns
+    places = np.repeat(first - starts_of(lengths) * width, lengths) + np.arange(lengths.sum()) * width
+    return places
+
+
+def _values(pixels: Pixels, channel: Pixels, number: int, at: Indices) -> NDArray[np.generic]:
+    if not pixels.flags.c_contiguous:
+        return channel[np.divmod(at, channel.shape[1])]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    return pixels.reshape(-1).take(at if samples == 1 else at * samples + number)
+
+
+def _counted(values: NDArray[np.uint8], owners: Indices, count: int) -> Floats:
+    """A row for each of `count` objects, of how often each has each value: there are few of these, and nothing is sorted."""
+    levels = np.arange(256)
+    histograms = np.bincount(owners * 256 + values, minlength=256 * count).reshape(count, 256)
+    until = np.cumsum(histograms, axis=1)
+    counts, total = until[:, -1], histograms @ levels
+    mean = total / counts
+    spread = np.einsum("ij,ij->i", histograms, (levels - mean[:, None]) ** 2)
+    low, high = ((until <= place[:, None]).sum(axis=1) for place in ((counts - 1) // 2, counts // 2))
+    least, greatest = (until == 0).sum(axis=1), (until < counts[:, None]).sum(axis=1)
+    return np.stack([mean, np.sqrt(spread / counts), least, greatest, (low + high) / 2, total], axis=1)
 
 
 def _finite(values: NDArray[np.generic], owners: Indices) -> tuple[Floats, Indices]:

@@ -15,30 +15,27 @@ import io
 from collections.abc import Generator, Iterator, Sequence
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from zlib_ng import zlib_ng
 
 from exportd.core.dataset import Annotation, Dataset, Image, Polygon
-from exportd.core.geometry import Floats, Indices, Regions, Rings, boxes, region_areas
+from exportd.core.geometry import Floats, Regions, Rings, boxes, region_areas
 from exportd.core.options import ExportOptions
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
-from exportd.formats.raster import Mask, Span, mask, pixels
-from exportd.formats.rle import run_lengths
-from exportd.formats.streaming import Losses, batches, size_of
+from exportd.formats.raster import runs, stretches
+from exportd.formats.streaming import Losses, size_of
 
 FOLDER = "annotations/labels/"
 
 STRIP_PIXELS = 1 << 19
 """Of a strip, about; painted, packed and coloured in some milliseconds each."""
 
-SMALL = 1 << 13
-"""Pixels of the box, and columns times vertices: what an object may take at most to be painted with others."""
-
-BATCH = 100
-"""Small objects that are painted at once: 10 times as fast as one by one."""
+STEP_RUNS = 1 << 14
+"""Runs that are painted between two looks for a cancel: some 5 ms."""
 
 LEVEL = 3
 """Of zlib's 1 to 9; labels pack well at any, and fast."""
@@ -48,7 +45,6 @@ GOLDEN = (5**0.5 - 1) / 2
 
 Labels: TypeAlias = NDArray[np.uint16] | NDArray[np.uint32]
 Colours: TypeAlias = NDArray[np.uint8]
-Ranks: TypeAlias = NDArray[np.int32]
 
 
 def labels(dataset: Dataset, options: ExportOptions) -> Generator[Member | Tick | Warn, None, None]:
@@ -106,7 +102,7 @@ class _Picture:
         seen = np.zeros(self._canvas.greatest + 1, bool)
         for top in range(0, self._height, self._rows):
             strip = yield from self._canvas.painted(top, min(self._rows, self._height - top))
-            seen[strip.ravel()] = True
+            seen[_distinct(strip)] = True
             self._strips.append(zlib_ng.compress(strip.tobytes(), LEVEL))
             yield b""
         self.hidden = int((~seen[self._canvas.numbers]).sum())
@@ -114,10 +110,9 @@ class _Picture:
 
     def preview(self) -> Iterator[bytes]:
         """The same labels in colours, from the packed strips."""
-        palette = colours(self._canvas.greatest)
-        return png(
-            self._width, self._height, 3, (palette.take(self._unpacked(strip), axis=0) for strip in self._strips)
-        )
+        opaque = np.full((self._canvas.greatest + 1, 1), 255, np.uint8)
+        palette = np.hstack([colours(self._canvas.greatest), opaque]).view("<u4").ravel()
+        return png(self._width, self._height, 3, (_coloured(self._unpacked(strip), palette) for strip in self._strips))
 
     def _unpacked(self, strip: bytes) -> Labels:
         flat: Labels = np.frombuffer(zlib_ng.decompress(strip), self._canvas.dtype)
@@ -139,56 +134,48 @@ class _Picture:
         return file.getvalue()
 
 
+def _distinct(labels: Labels) -> Labels:
+    """All labels that there are, some of them several times: those at the ends of runs."""
+    flat = labels.ravel()
+    return np.append(flat[:-1][flat[1:] != flat[:-1]], flat[-1:])
+
+
+def _coloured(labels: Labels, palette: NDArray[np.uint32]) -> Colours:
+    """Each label's colour; four bytes at a time and then without the fourth, which is twice as fast as three."""
+    words = palette.take(labels)
+    return np.asarray(cv2.cvtColor(words.view(np.uint8).reshape(*labels.shape, 4), cv2.COLOR_RGBA2RGB), np.uint8)
+
+
 class _Canvas:
-    """The polygons of one image by rank: the largest has rank 1, and of those at a pixel the highest rank is on top."""
+    """The polygons of one image, the largest first: each is painted over those before it."""
 
     def __init__(self, polygons: Sequence[Polygon], width: int, height: int) -> None:
         order = np.argsort(-region_areas(Regions.of(polygons)), kind="stable").tolist()
         self._polygons = [polygons[i] for i in order]
-        self._size = width, height
+        self._width = width
         extents = boxes(Rings.of([polygon.points for polygon in self._polygons]))
-        self._low = np.clip(np.floor(extents[:, :2]), 0, self._size).astype(np.intp)
-        self._high = np.clip(np.ceil(extents[:, 2:]), 0, self._size).astype(np.intp)
-        self._small = self._are_small()
+        self._low, self._high = (np.clip(rows, 0, height) for rows in (extents[:, 1], extents[:, 3]))
         self.numbers = np.array([polygon.number for polygon in self._polygons], np.intp)
         self.greatest = int(self.numbers.max(initial=0))
         self.dtype = np.dtype("<u2" if self.greatest <= np.iinfo(np.uint16).max else "<u4")
-        self._by_rank = np.concatenate([[0], self.numbers]).astype(self.dtype)
-
-    def _are_small(self) -> Mask:
-        """Those that are painted many at once: without holes, and of few pixels and crossings of edges and columns."""
-        vertices = np.array([len(polygon.points) for polygon in self._polygons], np.intp)
-        filled = np.array([not polygon.holes for polygon in self._polygons], bool)
-        columns, rows = (self._high - self._low).T
-        small: Mask = filled & (columns * (rows + vertices) <= SMALL)
-        return small
 
     def painted(self, top: int, rows: int) -> Generator[bytes, None, Labels]:
-        """The labels of the rows from `top` on; an empty chunk after each large object and each batch of small ones."""
-        ranks = np.zeros((rows, self._size[0]), np.int32)
-        first, last = np.maximum(self._low[:, 1], top), np.minimum(self._high[:, 1], top + rows)
-        here = (first < last) & (self._low[:, 0] < self._high[:, 0])
-        for i in np.flatnonzero(here & ~self._small).tolist():
-            self._paint_one(ranks, top, i, (first[i], last[i]))
-            yield b""
-        for many in batches(np.flatnonzero(here & self._small).tolist(), BATCH):
-            self._paint_many(ranks, top, np.array(many))
-            yield b""
-        return self._by_rank.take(ranks)
-
-    def _paint_one(self, ranks: Ranks, top: int, i: int, rows: Span) -> None:
-        polygon, columns = self._polygons[i], (self._low[i, 0], self._high[i, 0])
-        runs = run_lengths(polygon.points, polygon.holes, *self._size)
-        inside = mask(np.cumsum(runs), self._size[1], columns, rows)
-        part = ranks[rows[0] - top : rows[1] - top, columns[0] : columns[1]]
-        np.maximum(part, i + 1, out=part, where=inside)
-
-    def _paint_many(self, ranks: Ranks, top: int, which: Indices) -> None:
-        place, owner = pixels(Rings.of([self._polygons[i].points for i in which]), *self._size)
-        column, row = np.divmod(place, self._size[1])
-        within = (row >= top) & (row < top + len(ranks))
-        at = (row[within] - top) * self._size[0] + column[within]
-        np.maximum.at(ranks.reshape(-1), at, which[owner[within]].astype(np.int32) + 1)
+        """The labels of the rows from `top` on; an empty chunk after some objects."""
+        canvas: Labels = np.zeros(self._width * rows, self.dtype)
+        here = np.flatnonzero((self._low < top + rows) & (self._high > top)).tolist()
+        for places in stretches([self._polygons[i] for i in here], self._width):
+            which = here[places.start : places.stop]
+            found = runs([self._polygons[i] for i in which], self._width, rows, top)
+            numbers = self.numbers[which][found.owners]
+            for first in range(0, len(numbers), STEP_RUNS):
+                some = (part[first : first + STEP_RUNS].tolist() for part in (found.begins, found.ends, numbers))
+                # A run is a slice, as the canvas is held column by column.
+                for begin, end, number in zip(*some, strict=True):
+                    canvas[begin:end] = number
+                yield b""
+        # OpenCV knows no unsigned integers of 32 bits.
+        columns = canvas.view(canvas.dtype.str.replace("u4", "i4")).reshape(self._width, rows)
+        return np.asarray(cv2.transpose(columns)).view(self.dtype)
 
 
 def colours(greatest: int) -> Colours:

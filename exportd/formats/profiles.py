@@ -48,7 +48,8 @@ def tables(project_type: str, options: ExportOptions) -> tuple[Table, ...]:
 
 
 def measure(dataset: Dataset, options: ExportOptions) -> Iterator[Block | Tick | Warn]:
-    """All tables in one walk: blocks of at most 1000 rows, those of different tables in turn, a `Tick` per image.
+    """All tables in one walk over the project or a part of it: blocks of at most 1000 rows, those of different tables in
+    turn, a `Tick` per image.
 
     An object flagged as incomplete is left out and keeps its number. A block may have no rows: it is a place to look for
     a cancel in an image that takes long. What was left out is told at the end.
@@ -56,8 +57,8 @@ def measure(dataset: Dataset, options: ExportOptions) -> Iterator[Block | Tick |
     profile = PROFILES.get(dataset.project.type, SPHEROID)
     sheets = [(sheet, sheet.table(options)) for sheet in _sheets(dataset.project.type, options)]
     omissions = Omissions()
-    for order, (image, annotation) in enumerate(dataset.annotated(), start=1):
-        subject = Subject(dataset, options, order, image, annotation, omissions)
+    for image, annotation in dataset.annotated():
+        subject = Subject(dataset, options, image, annotation, omissions)
         if profile.lines and not options.intensity_metrics:
             omissions.polygons += len(annotation.polygons)
         else:

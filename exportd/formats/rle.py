@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from exportd.core.dataset import Points
-from exportd.core.geometry import Floats, Indices, starts_of
+from exportd.core.geometry import Indices, starts_of
 
 MAX_CROSSINGS = 1 << 21
 """Crossings of edges and columns that are computed at once; bounds memory for rings of very many long edges."""
@@ -22,10 +22,18 @@ MAX_CROSSINGS = 1 << 21
 
 def run_lengths(outer: Points, holes: Sequence[Points], width: int, height: int) -> Indices:
     """Runs of the ring without the holes, cut at the edge of the image; they add up to its pixels."""
-    changes = _without(_changes(outer, width, height), [_changes(hole, width, height) for hole in holes])
-    bounds = np.concatenate([[0], changes, [width * height]])
+    places = changes(outer, holes, width, height)
+    bounds = np.concatenate([[0], places, [width * height]])
     runs: Indices = np.diff(bounds)
-    return runs[:-1] if len(changes) and not runs[-1] else runs
+    return runs[:-1] if len(places) and not runs[-1] else runs
+
+
+def changes(outer: Points, holes: Sequence[Points], width: int, height: int, top: int = 0) -> Indices:
+    """Where the raster of the ring without the holes changes, as ascending places; even in number.
+
+    It is that of the `height` rows from `top` on, as if they were the image.
+    """
+    return _without(_changes(outer, width, height, top), [_changes(hole, width, height, top) for hole in holes])
 
 
 def compressed(runs: Indices) -> str:
@@ -77,41 +85,68 @@ def window(runs: Indices, height: int) -> Window | None:
     return Window(left, top, width, rows, found if found[-1] else found[:-1])
 
 
-def _changes(ring: Points, width: int, height: int) -> Indices:
-    """Where the ring's raster changes, as ascending places in the column-major order of pixels; even in number.
+def _changes(ring: Points, width: int, height: int, top: int) -> Indices:
+    """Where one ring's raster changes.
 
     Each edge that crosses the vertical line through a column's centres changes all pixels below the crossing. Places
     that are hit an even number of times cancel out: that is the even-odd rule, and it joins runs over columns.
     """
-    following = np.roll(ring, -1, axis=0)
-    forward = (ring[:, 0] < following[:, 0])[:, None]
-    # Always from left to right, so that an edge that two rings share has the same crossings in both.
-    left, right = np.where(forward, ring, following), np.where(forward, following, ring)
-    first, last = (np.clip(np.ceil(end[:, 0] - 0.5), 0, width).astype(np.intp) for end in (left, right))
-    places = [np.empty(0, np.intp)]
-    begin, end = int(first.min()), int(last.max())
+    edges = Edges.of(ring, np.roll(ring, -1, axis=0), width)
+    if edges.counts.sum() <= MAX_CROSSINGS:
+        return odd(crossings(edges, height, top))
     step = max(1, MAX_CROSSINGS // len(ring))
-    for column in range(begin, end, step):
-        low, high = np.maximum(first, column), np.minimum(last, min(column + step, end))
-        places.append(odd(crossings(left, right, low, high, height)))
-    return odd(np.concatenate(places))  # the last place of one stretch is the first of the next
+    begin, end = int(edges.first.min()), int(edges.last.max())
+    parts = [edges.between(column, column + step) for column in range(begin, end, step)]
+    # The last place of one stretch is the first of the next.
+    return odd(np.concatenate([odd(crossings(part, height, top)) for part in parts]))
+
+
+class Edges(NamedTuple):
+    """Edges from left to right, so that one that two rings share has the same crossings in both; and their columns."""
+
+    left: Points
+    right: Points
+    first: Indices
+    last: Indices
+    """The column after the last one whose centre the edge crosses."""
+
+    @classmethod
+    def of(cls, points: Points, following: Points, width: int) -> Edges:
+        """From each point to the one that follows it, in an image of this width."""
+        forward = (points[:, 0] < following[:, 0])[:, None]
+        left, right = np.where(forward, points, following), np.where(forward, following, points)
+        first, last = (np.clip(np.ceil(end[:, 0] - 0.5), 0, width).astype(np.intp) for end in (left, right))
+        return cls(left, right, first, last)
+
+    @property
+    def counts(self) -> Indices:
+        """Columns of each edge."""
+        found: Indices = np.maximum(self.last - self.first, 0)
+        return found
+
+    def between(self, begin: int, end: int) -> Edges:
+        """The same in the columns from `begin` up to `end`, exclusive."""
+        return self._replace(first=np.maximum(self.first, begin), last=np.minimum(self.last, end))
 
 
 def odd(places: Indices) -> Indices:
     """Those that are there an odd number of times, once and ascending."""
-    found, times = np.unique(places, return_counts=True)
-    left: Indices = found[times % 2 == 1]
+    found = np.sort(places)
+    if not len(found):
+        return found
+    begins = np.flatnonzero(np.concatenate([[True], found[1:] != found[:-1]]))
+    left: Indices = found[begins[np.diff(begins, append=len(found)) % 2 == 1]]
     return left
 
 
-def crossings(left: Floats, right: Floats, low: Indices, high: Indices, height: int) -> Indices:
-    """Places of the first pixels below each edge in its columns from `low` up to `high`, exclusive."""
-    counts = np.maximum(high - low, 0)
-    edge = np.repeat(np.arange(len(left)), counts)
-    column = low[edge] + np.arange(len(edge)) - starts_of(counts)[edge]
-    (x0, y0), (x1, y1) = left[edge].T, right[edge].T
+def crossings(edges: Edges, height: int, top: int = 0) -> Indices:
+    """Places of the first pixels below each edge in its columns, in the `height` rows from `top` on."""
+    counts = edges.counts
+    edge = np.repeat(np.arange(len(counts)), counts)
+    column = np.repeat(edges.first - starts_of(counts), counts) + np.arange(len(edge))
+    (x0, y0), (x1, y1) = edges.left[edge].T, edges.right[edge].T
     y = y0 + (column + 0.5 - x0) * (y1 - y0) / (x1 - x0)
-    row = np.clip(np.ceil(y - 0.5), 0, height).astype(np.intp)
+    row = np.clip(np.ceil(y - 0.5), top, top + height).astype(np.intp) - top
     places: Indices = column * height + row
     return places
 

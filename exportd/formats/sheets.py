@@ -81,14 +81,18 @@ def _named(images: Sequence[str], why: str) -> Iterator[Warn]:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One image to be measured. `order` is its place in the archive, from 1."""
+    """One image to be measured."""
 
     dataset: Dataset
     options: ExportOptions
-    order: int
     image: Image
     annotation: Annotation
     omissions: Omissions
+
+    @property
+    def order(self) -> int:
+        """The image's place in the archive, from 1."""
+        return self.dataset.place(self.image.name) + 1
 
     @property
     def scale(self) -> float | None:

@@ -8,7 +8,7 @@ they were parted into blocks.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from exportd.formats.member import Tick, Warn
 from exportd.formats.tabular import Block, Column, Kind, Table, Values
 
 GROUP_ROWS = 20_000
@@ -52,15 +51,6 @@ class Spool:
     def append(self, block: Block) -> None:
         """Raises ValueError when columns are missing, of unequal length, or the table has been read already."""
         self._files[block.table.file].append(block)
-
-    def fill(self, blocks: Iterable[Block | Tick | Warn]) -> Generator[bytes | Tick | Warn, None, None]:
-        """Takes the blocks and passes on what is among them; for each block an empty chunk, to look for a cancel."""
-        for value in blocks:
-            if isinstance(value, Block):
-                self.append(value)
-                yield b""
-            else:
-                yield value
 
     def close(self) -> None:
         with ExitStack() as stack:  # the disk may be full, and the others' descriptors are closed even so

@@ -74,8 +74,8 @@ class ProjectDataset:
         return self._paths[image.id]
 
     def place(self, name: str) -> int:
-        """Of the image with this name in the archive, from 0."""
-        if not self._places:
+        """See `Dataset`."""
+        if not self._places:  # two threads may find it so: each makes the same
             self._places = {image.name: place for place, image in enumerate(self.images)}
         return self._places[name]
 
@@ -141,7 +141,7 @@ class _Share:
 
     def __init__(self, whole: ProjectDataset, places: tuple[int, ...]) -> None:
         self.project, self.images = whole.project, tuple(whole.images[i] for i in places)
-        self.pixels = whole.pixels
+        self.pixels, self.place = whole.pixels, whole.place
         self._whole, self._places = whole, places
 
     @property

@@ -18,6 +18,7 @@ from functools import partial
 import trio
 
 from exportd.formats.member import Member, Tick, Warn
+from exportd.formats.tabular import Block
 from exportd.formats.zipping import Entry, directory, entry
 from exportd.store.artifacts import Staged
 from exportd.store.rows import RowFile, Rows
@@ -34,11 +35,11 @@ AHEAD = 2
 LANES = 3
 """That are prepared at a time: enough for all processors, and each one more is some megabytes."""
 
-Work = Iterator[Member | Tick | Warn]
+Work = Iterator[Member | Block | Tick | Warn]
 _Receive = trio.MemoryReceiveChannel["Batch"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Lane:
     """Members of one stage in their order. Each of `works` makes a generator of them, in the worker thread that begins it."""
 
@@ -48,13 +49,15 @@ class Lane:
     """Images of a generator after which it is the next one's turn; None where there is only one."""
     waits: bool = False
     """Whether it may begin only when what comes first is over."""
+    after: Lane | None = None
+    """One before it, whose results it reads: it may begin only when that one is over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Bytes of the archive in their order, an `Entry` after the last byte of each member."""
+    """Bytes of the archive in their order, an `Entry` after the last byte of each member; among them blocks of tables."""
 
-    pieces: tuple[bytes | Entry, ...]
+    pieces: tuple[bytes | Entry | Block, ...]
     images: int
     item: str | None
     warnings: tuple[Warn, ...]
@@ -71,7 +74,7 @@ class _Packer:
         self._clear()
 
     def _clear(self) -> None:
-        self._pieces: list[bytes | Entry] = []
+        self._pieces: list[bytes | Entry | Block] = []
         self._size = 0
         self._images = 0
         self._item: str | None = None
@@ -93,7 +96,7 @@ class _Packer:
                 self._item = item
             case Warn():
                 self._warnings.append(value)
-            case Entry():
+            case Entry() | Block():
                 self._pieces.append(value)
             case bytes():
                 self._pieces.append(value)
@@ -142,10 +145,10 @@ def _member(member: Member, packer: _Packer, look: Look) -> Generator[Batch, Non
 
 
 class Writer:
-    """Writes batches to the staging file, and the entries beside it. Blocking."""
+    """Writes batches to the staging file, and the entries beside it. Blocking. Blocks of tables go to `hold`, in order."""
 
-    def __init__(self, staged: Staged, look: Look) -> None:
-        self._staged, self._look = staged, look
+    def __init__(self, staged: Staged, look: Look, hold: Callable[[Block], None]) -> None:
+        self._staged, self._look, self._hold = staged, look, hold
         self._begin = 0
         self._written: RowFile | None = None
 
@@ -164,11 +167,14 @@ class Writer:
         """Appends a batch. Raises `InsufficientSpace`, OSError."""
         for piece in batch.pieces:
             self._look()
-            if isinstance(piece, Entry):
-                self._rows.append((self._begin, *astuple(piece)))
-                self._begin = self._staged.size
-            else:
-                self._staged.write(piece)
+            match piece:
+                case Entry():
+                    self._rows.append((self._begin, *astuple(piece)))
+                    self._begin = self._staged.size
+                case Block():
+                    self._hold(piece)
+                case _:
+                    self._staged.write(piece)
 
     def finish(self) -> str:
         """Writes the directory and puts everything on the disk; the archive's SHA-256 in hex."""
@@ -211,14 +217,17 @@ class Pipeline:
         async with trio.open_nursery() as nursery:
             starts = _Starts(nursery, waiting=first is not None)
             prepared = [self._prepared(lane, starts) for _, lane in lanes]
-            for begin, _ in prepared[:LANES]:
-                begin()
             if first is not None:
                 nursery.start_soon(starts.after, first)
-            for place, (index, _) in enumerate(lanes):
+            over, begun = list[Lane](), 0
+            for place, (index, lane) in enumerate(lanes):
+                for _, following in lanes[begun : place + LANES]:
+                    if following.after is not None and following.after not in over:
+                        break
+                    prepared[begun][0]()
+                    begun += 1
                 await self._write(index, prepared[place][1])
-                for begin, _ in prepared[place + LANES : place + LANES + 1]:
-                    begin()
+                over.append(lane)
 
     async def _write(self, index: int, channels: Sequence[_Receive]) -> None:
         """The batches of all channels, of each as many as its turn has; a channel that has ended is left out."""
@@ -285,7 +294,7 @@ def _made(work: Callable[[], Work]) -> Work:
         yield from made
 
 
-def closing_work(work: Work) -> closing[Generator[Member | Tick | Warn, None, None]]:
+def closing_work(work: Work) -> closing[Generator[Member | Block | Tick | Warn, None, None]]:
     """Closes the generator wherever it stands: open files of a member that was being read go with it."""
     if not isinstance(work, Generator):
         raise TypeError("a lane's work is a generator")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -13,19 +14,20 @@ import trio
 
 from exportd.core.dataset import Image
 from exportd.core.job import Job
-from exportd.core.options import ExportOptions
 from exportd.errors import SourceChanged, UnreadableImage
 from exportd.formats.croissant import croissant
 from exportd.formats.documentation import Written, documentation
 from exportd.formats.manifest import export_report, manifest, sums
-from exportd.formats.member import Exporter, Member, Tick, Warn, told
-from exportd.formats.metrics import metrics
+from exportd.formats.member import Member, Tick, Warn, told
+from exportd.formats.metrics import metrics, spool_of
 from exportd.formats.overlays import overlays
-from exportd.formats.profiles import tables
+from exportd.formats.profiles import measure, tables
+from exportd.formats.spool import Spool
 from exportd.formats.table import FORMATS, METRICS, FormatRow, unmet
-from exportd.formats.tabular import Table
+from exportd.formats.tabular import Block, Table
 from exportd.formats.wound_chart import PATH as CHART
 from exportd.jobs.dataset import ProjectDataset, sizes, survey, turn_of
+from exportd.jobs.instep import Walk, in_step
 from exportd.jobs.pace import Pace
 from exportd.jobs.pipeline import Batch, Lane, Look, Pipeline, Work, Writer
 from exportd.jobs.reporter import Part, Reporter
@@ -49,8 +51,8 @@ COPY_RATE = 400e6
 IMAGE_COSTS = {"images": 0.1e-3, "visualizations": 30e-3, "annotations": 2e-3, "metrics": 5e-3}
 """Rough seconds per image of a stage, or of one format in it; they only weigh progress."""
 
-READING_COST = 3e-3
-"""The same for reading the polygons of an image."""
+READING_COST, TABLES_COST = 3e-3, 1e-3
+"""The same for reading the polygons of an image, and for writing its rows of the tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +115,9 @@ class _Attempt:
         self._catalogue, self._uploads = catalogue, uploads
         self._job, self._staged, self._reporter = job, staged, reporter
         self._limiter, self._look = limiter, look
-        self._warnings: list[Warn] = []
-        self._writer = Writer(staged, look)
+        self._warnings: list[tuple[int, Warn]] = []
+        self._spool: Spool | None = None
+        self._writer = Writer(staged, look, self._hold)
         self._pipeline = Pipeline(self._writer, limiter, look, self._count)
 
     async def run(self, unusable: dict[str, str]) -> Produced:
@@ -132,13 +135,17 @@ class _Attempt:
             unusable,
             self._look,
         )
-        self._warnings.extend(map(Warn, unmet(self._job.options, dataset.project.type)))
-        lanes = await self._thread(self._lanes, dataset)
-        reading, papers, flushing = range(len(lanes), len(lanes) + 3)
-        self._reporter.plan(await self._thread(self._plan, dataset, lanes))
-        self._reporter.phase("processing", "Writing the archive")
-        self._reporter.count(0, 0, None)
-        await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, snapshot, lanes, reading))
+        self._warnings.extend((-1, Warn(said)) for said in unmet(self._job.options, dataset.project.type))
+        with ExitStack() as held:
+            lanes = await self._thread(self._lanes, dataset, held)
+            reading, papers, flushing = range(len(lanes), len(lanes) + 3)
+            self._reporter.plan(await self._thread(self._plan, dataset, lanes))
+            self._reporter.phase("processing", "Writing the archive")
+            self._reporter.count(0, 0, None)
+            first = partial(self._read, dataset, snapshot, lanes, reading)
+            await self._pipeline.run(list(enumerate(lanes)), first)
+            for index in range(len(lanes)):
+                self._reporter.finish(index)
         for work in self._papers(dataset):
             await self._pipeline.run([(papers, Lane("documentation", [work]))])
         self._reporter.finish(papers)
@@ -164,16 +171,17 @@ class _Attempt:
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
-    def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
+    def _lanes(self, dataset: ProjectDataset, held: ExitStack) -> list[Lane]:
         """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
         little on the disk for most of an export's time then, and to remove that is what it waits for longest. Where each
-        image has members of its own, as many threads as there are share the images."""
+        image is looked at by itself, as many threads as there are share the images. `held` gets what is to be closed when
+        the lanes are over."""
         options = self._job.options
         turn = turn_of(dataset.images)
         shares = dataset.shared(int(self._limiter.total_tokens), turn)
 
-        def shared(stage: str, exporter: Exporter) -> Lane:
-            return Lane(stage, [partial(exporter, share, options) for share in shares], turn, waits=True)
+        def shared(stage: str, *walks: Walk) -> Lane:
+            return Lane(stage, [partial(in_step, share, options, walks) for share in shares], turn, waits=True)
 
         lanes = [
             shared("annotations", row.exporter)
@@ -181,13 +189,24 @@ class _Attempt:
             else Lane("annotations", [partial(row.exporter, dataset, options)], waits=True)
             for row in self._formats
         ]
-        if options.metrics_formats:
-            lanes.append(Lane("metrics", [lambda: _measured(dataset, options, self._staged)], waits=True))
-        if options.include_visualizations:
-            lanes.append(shared("visualizations", overlays))
+        measured, drawn = bool(options.metrics_formats), options.include_visualizations
+        if measured and drawn and options.intensity_metrics:  # both need the pixels
+            measuring = [shared("visualizations", measure, overlays)]
+        else:
+            measuring = [shared("metrics", measure)] if measured else []
+            measuring += [shared("visualizations", overlays)] if drawn else []
+        lanes += measuring
+        if measured:
+            self._spool = held.enter_context(spool_of(dataset, options, self._staged.scratch()))
+            lanes.append(Lane("metrics", [partial(metrics, self._spool, options)], after=measuring[0]))
         if options.include_original_images:
             lanes.append(Lane("images", [lambda: originals(dataset, self._uploads)]))
         return lanes
+
+    def _hold(self, block: Block) -> None:
+        if self._spool is None:
+            raise TypeError("there are rows, and no table was asked for")
+        self._spool.append(block)
 
     @property
     def _formats(self) -> list[FormatRow]:
@@ -200,6 +219,8 @@ class _Attempt:
         copying = {"images": sizes(dataset.images) / COPY_RATE}
         parts = [
             Part(lane.stage, count, copying.get(lane.stage, 0.0) + count * IMAGE_COSTS[lane.stage] + 1e-3)
+            if lane.after is None
+            else Part(lane.stage, 1, count * TABLES_COST + 1e-3, preparing="Writing the tables")
             for lane in lanes
         ]
         waiting = next((lane.stage for lane in lanes if lane.waits), "documentation")
@@ -231,22 +252,18 @@ class _Attempt:
         return tables(dataset.project.type, options) if options.metrics_formats else ()
 
     def _all_warnings(self, dataset: ProjectDataset) -> tuple[str, ...]:
-        return tuple(dict.fromkeys([*dataset.notes.warnings, *told(self._warnings, dataset.place)]))
+        # Threads that share a stage tell what they have left out when they end; in the order of the sentences it is all the
+        # same which of them had what.
+        in_order = sorted(self._warnings, key=lambda noted: (noted[0], noted[1].one))
+        return tuple(dict.fromkeys([*dataset.notes.warnings, *told((said for _, said in in_order), dataset.place)]))
 
     def _count(self, index: int, batch: Batch) -> None:
-        self._warnings.extend(batch.warnings)
+        self._warnings.extend((index, warning) for warning in batch.warnings)
         self._reporter.count(index, batch.images, batch.item)
 
 
 def _each(*members: Member) -> Generator[Member, None, None]:
     yield from members
-
-
-def _measured(
-    dataset: ProjectDataset, options: ExportOptions, staged: Staged
-) -> Generator[Member | Tick | Warn, None, None]:
-    """The metrics; their scratch folder is made by the thread that begins them."""
-    yield from metrics(dataset, options, staged.scratch())
 
 
 def originals(dataset: ProjectDataset, uploads: Uploads) -> Generator[Member | Tick | Warn, None, None]:

@@ -79,7 +79,7 @@ def test_the_statistics_are_those_of_the_coco_mask(
     polygons, pixels = [polygon(*some) for some in rings], image(kind, channels)
     with pytest.MonkeyPatch.context() as patch:
         if large:  # as if each object had millions of pixels
-            patch.setattr(module, "STEP", 0)
+            patch.setattr(module, "STEP", 1)
             patch.setattr(object_pixels, "STEP", 37)
         found = of(polygons, pixels)
     planes = [pixels] if channels == 0 else [pixels[:, :, c] for c in range(1 if channels < 3 else 3)]
@@ -103,6 +103,14 @@ def test_values_by_hand_without_the_hole_and_what_is_no_number() -> None:
     pixels[0, 3] = np.inf
     (row,) = of([polygon(box(0, 0, 4, 3), box(1, 1, 2, 1))], pixels)[:, 0]
     assert row.tolist() == pytest.approx(expected(np.array([0, 1, 2, 10, 13, 20, 21, 22, 23.0])))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_how_the_pixels_lie_in_memory_is_all_the_same(kind: str) -> None:
+    polygons, pixels = [polygon(box(3, 3, 20, 20)), polygon(box(-5, -5, 90, 90))], image(kind, 3)
+    planes = np.moveaxis(np.ascontiguousarray(np.moveaxis(pixels, 2, 0)), 0, 2)
+    assert not planes.flags.c_contiguous
+    assert of(polygons, planes).tolist() == of(polygons, pixels).tolist()
 
 
 def test_alpha_is_no_channel() -> None:

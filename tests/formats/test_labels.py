@@ -22,6 +22,7 @@ from exportd.core.geometry import Regions, region_areas
 from exportd.core.options import ExportOptions
 from exportd.core.polygons import parse_annotation
 from exportd.formats import labels as module
+from exportd.formats import raster
 from exportd.formats.labels import colours, labels
 from exportd.formats.member import Member
 from exportd.formats.rle import compressed, run_lengths
@@ -165,26 +166,32 @@ rings = st.lists(coordinates, min_size=3, max_size=9).map(lambda points: np.arra
 shapes = st.tuples(rings, st.lists(rings, max_size=2))
 
 
-@given(st.lists(shapes, max_size=6), st.sampled_from([1, WIDTH, 3 * WIDTH, 1000]), st.sampled_from([0, 60, 1 << 13]))
+@given(st.lists(shapes, max_size=6), st.sampled_from([1, WIDTH, 3 * WIDTH, 1000]), st.sampled_from([0, 60, 1 << 15]))
 def test_any_polygons_are_painted_as_their_masks_whatever_the_strips(
-    drawn: list[tuple[Points, list[Points]]], strip: int, small: int
+    drawn: list[tuple[Points, list[Points]]], strip: int, together: int
 ) -> None:
     polygons = [Polygon("x", n, points, tuple(holes)) for n, (points, holes) in enumerate(drawn, start=1)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "STRIP_PIXELS", strip)
-        patch.setattr(module, "SMALL", small)
+        patch.setattr(raster, "TOGETHER", together)
+        patch.setattr(module, "STEP_RUNS", together or 1)
         found = painted(*polygons)
     assert (found == expected(polygons, WIDTH, HEIGHT)).all()
 
 
-def test_the_same_project_gives_the_same_labels_in_many_steps_with_a_place_to_stop() -> None:
+def test_the_same_project_gives_the_same_labels_in_many_steps_with_a_place_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     polygons = tuple(Polygon(f"{n}", n, square(n % 900, n % 1900, 9)) for n in range(1, 2001))
     source = dataset(Annotation(polygons), (1000, 2000))
-    one, two = export(source)[0], export(source)[0]
+    one = export(source)[0]
+    monkeypatch.setattr(raster, "TOGETHER", 1000)
+    monkeypatch.setattr(module, "STEP_RUNS", 1000)
+    two = export(source)[0]
     assert one["annotations/labels/a.tif"] == two["annotations/labels/a.tif"]
     members = [value for value in labels(source, OPTIONS) if isinstance(value, Member)]
     steps = [chunk for chunk in members[0].chunks if isinstance(chunk, bytes)]
-    assert len(steps) > 2000 // module.BATCH
+    assert len(steps) > 2000 * 9 // 1000
     assert not any(steps[:-1])
 
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 
@@ -14,9 +15,9 @@ from spooled import descriptors
 from exportd.core.dataset import Annotation, Image, MemoryDataset, Polygon, Project
 from exportd.core.options import METRICS_IDS, ExportOptions
 from exportd.formats.member import Tick
-
-pytest.importorskip("exportd.formats.profiles", reason="whoever measures is not there yet")
-from exportd.formats.metrics import metrics
+from exportd.formats.metrics import metrics, spool_of
+from exportd.formats.profiles import measure
+from exportd.formats.tabular import Block
 
 OPTIONS = ExportOptions(metrics_formats=METRICS_IDS)
 IMAGES, OBJECTS = 3, 4
@@ -33,10 +34,14 @@ def dataset(project_type: str) -> MemoryDataset:
 
 def export(source: MemoryDataset, scratch: Path) -> tuple[dict[str, bytes], list[str]]:
     files, ticks = {}, []
-    for member in metrics(source, OPTIONS, scratch):
-        values = list(member.chunks)
-        files[member.path] = b"".join(v for v in values if isinstance(v, bytes))
-        ticks += [v.item for v in values if isinstance(v, Tick)]
+    with spool_of(source, OPTIONS, scratch) as spool:
+        for value in measure(source, OPTIONS):
+            if isinstance(value, Block):
+                spool.append(value)
+            elif isinstance(value, Tick):
+                ticks.append(value.item)
+        for member in metrics(spool, OPTIONS):
+            files[member.path] = b"".join(v for v in member.chunks if isinstance(v, bytes))
     return files, ticks
 
 
@@ -90,12 +95,13 @@ def test_closing_at_any_value_leaves_nothing_open(tmp_path: Path) -> None:
 
 def values(scratch: Path) -> Iterator[object]:
     """Everything that comes, closed as the archive does it."""
-    members = metrics(dataset("wound"), OPTIONS, scratch)
-    try:
-        for member in members:
-            try:
+    source = dataset("wound")
+    with ExitStack() as stack:
+        spool = stack.enter_context(spool_of(source, OPTIONS, scratch))
+        for value in measure(source, OPTIONS):
+            if isinstance(value, Block):
+                spool.append(value)
+            yield value
+        for member in stack.enter_context(closing(metrics(spool, OPTIONS))):
+            with closing(member.chunks):  # type: ignore[type-var]  # a generator
                 yield from member.chunks
-            finally:
-                member.chunks.close()  # type: ignore[attr-defined]  # a generator
-    finally:
-        members.close()

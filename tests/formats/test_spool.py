@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from spooled import AREA, NAME, NUMBER, OBJECTS, Row, block, descriptors, many, spool_of
 
 from exportd.formats import spool as module
-from exportd.formats.member import Tick, Warn
 from exportd.formats.spool import Spool
 from exportd.formats.tabular import Block
 
@@ -93,13 +92,6 @@ def test_a_table_without_rows_is_a_file_with_its_columns(tmp_path: Path) -> None
         assert list(spool.batches(OBJECTS)) == []
 
 
-def test_what_is_among_the_blocks_is_passed_on(tmp_path: Path) -> None:
-    with spool_of(tmp_path) as spool:
-        values: list[Block | Tick | Warn] = [Tick("a"), *many(3), Warn("b"), *many(2)]
-        assert list(spool.fill(values)) == [Tick("a"), b"", Warn("b"), b""]
-        assert spool.rows(OBJECTS) == 5
-
-
 def test_a_block_that_is_no_table_is_refused(tmp_path: Path) -> None:
     with spool_of(tmp_path) as spool:
         with pytest.raises(ValueError, match="columns"):
@@ -116,7 +108,8 @@ def test_closing_in_the_middle_leaves_nothing_open(tmp_path: Path, rows: int, mo
     monkeypatch.setattr(module, "GROUP_ROWS", 300)
     before = descriptors()
     with Spool(tmp_path, (OBJECTS,)) as spool:
-        list(spool.fill(many(rows)))
+        for each in many(rows):
+            spool.append(each)
         assert descriptors() == before + (rows >= 300)
     assert descriptors() == before
     spool.close()

@@ -152,7 +152,8 @@ def peak(folder: Path, rows: int, which: MetricsId) -> tuple[int, int]:
     tracemalloc.start()
     begin = pa.total_allocated_bytes()
     with spool_of(folder) as spool:
-        list(spool.fill(many(rows, step=5000)))
+        for each in many(rows, step=5000):
+            spool.append(each)
         list(summarise(spool))
         summarised = tracemalloc.get_traced_memory()[1]
         tracemalloc.reset_peak()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
 import trio
 from conftest import World
 
+from exportd.core.dataset import Pixels
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
 from exportd.formats.member import Warn, told
 from exportd.jobs import dataset
+from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
 DRAWN = StartRequest(
@@ -19,8 +22,10 @@ DRAWN = StartRequest(
         include_visualizations=True,
         include_documentation=True,
         annotation_formats=("labels", "imagej", "geojson", "labelme"),
+        metrics_formats=("excel", "csv", "json", "parquet"),
     )
 )
+MEASURED = StartRequest(options=DRAWN.options.model_copy(update={"intensity_metrics": True}))
 IMAGES = 7
 
 
@@ -31,29 +36,44 @@ def cut(world: World, which: set[int]) -> None:
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-async def exported(world: World, threads: int) -> Job:
+async def exported(world: World, threads: int, request: StartRequest = DRAWN) -> Job:
     async with world.service(worker_threads=threads) as service:
-        job = await service.start(world.alice, world.project_id, DRAWN)
+        job = await service.start(world.alice, world.project_id, request)
         with trio.fail_after(60):
             return await service._supervisor.wait_concluded(job.id)
 
 
+@pytest.mark.parametrize("request_", [DRAWN, MEASURED])
 @pytest.mark.parametrize("turn", [1, 2, 50])
 async def test_the_archive_is_the_same_however_many_threads_made_it(
-    turn: int, world_of: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
+    turn: int, request_: StartRequest, world_of: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = world_of(IMAGES)
     cut(world, {1, 4, 5})
     monkeypatch.setattr(dataset, "TURN_IMAGES", turn)
     monkeypatch.setattr(dataset, "TURN_PIXELS", turn << 30)
-    alone = await exported(world, 1)
-    together = [await exported(world, threads) for threads in (2, 3, 16)]
+    alone = await exported(world, 1, request_)
+    together = [await exported(world, threads, request_) for threads in (2, 3, 16)]
     assert {job.sha256 for job in together} == {alone.sha256}
     assert {job.warnings for job in together} == {alone.warnings}
     (about_pixels,) = [said for said in alone.warnings if said.startswith("Visualizations")]
     assert about_pixels.startswith("Visualizations: 3 images have none")
     names = about_pixels.partition("read: ")[2].rstrip(".").split(", ")
     assert names == sorted(names)
+
+
+async def test_an_image_is_decoded_once_for_all_who_need_its_pixels(
+    world_of: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+
+    def count(fd: int, check: Callable[[], None]) -> Pixels:
+        decoded.append(os.fstat(fd).st_ino)
+        return decode(fd, check)
+
+    monkeypatch.setattr(dataset, "decode", count)
+    job = await exported(world_of(IMAGES), 2, MEASURED)
+    assert (job.status, len(decoded), len(set(decoded))) == ("completed", IMAGES, IMAGES)
 
 
 @pytest.mark.parametrize(("images", "parts", "turn"), [(7, 3, 2), (1, 4, 1), (5, 2, 50), (6, 3, 1)])
