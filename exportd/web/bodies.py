@@ -10,9 +10,10 @@ from quart.wrappers.response import ResponseBody
 
 from exportd.store.pagecache import read_held
 
-CHUNK = 1 << 20
+CHUNK = 7 << 16
 """Bytes read at once. Each chunk passes through the whole server, which costs as much CPU as copying some 200 KiB, a thread
-hop the same again; to read and send it keeps the event loop for half a millisecond."""
+hop the same again. A chunk and its copy together should stay in a processor's second cache, often 1 MiB: chunks of 1 MiB
+cost a third more."""
 
 THREADS = 8
 """That read archives at once; the rest of the pool stays free for others."""
