@@ -29,12 +29,13 @@ def in_step(dataset: Dataset, options: ExportOptions, walks: Sequence[Walk]) -> 
                     yield value
                 else:
                     left.remove(work)
+            once.forget()
             if done is not None:
                 yield done
 
 
 class _Once:
-    """A dataset that keeps the pixels of the image that was asked for last."""
+    """A dataset that keeps the pixels of the image that was asked for last, until they are forgotten."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
@@ -61,7 +62,9 @@ class _Once:
 
     def pixels(self, image: Image) -> Pixels:
         if self._pixels is None or self._image is not image:
-            self._image = self._pixels = None  # before the next: two images would be twice the memory
-            self._pixels = self._dataset.pixels(image)
-            self._image = image
+            self.forget()  # before the next: two images would be twice the memory
+            self._pixels, self._image = self._dataset.pixels(image), image
         return self._pixels
+
+    def forget(self) -> None:
+        self._image = self._pixels = None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import trio
 from conftest import World
 
-from exportd.core.dataset import Pixels
+from exportd.core.dataset import Dataset, Image, MemoryDataset, Pixels, Project
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
-from exportd.formats.member import Warn, told
+from exportd.formats.member import Tick, Warn, told
 from exportd.jobs import dataset
+from exportd.jobs.instep import in_step
+from exportd.jobs.pipeline import Work
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
@@ -74,6 +78,34 @@ async def test_an_image_is_decoded_once_for_all_who_need_its_pixels(
     monkeypatch.setattr(dataset, "decode", count)
     job = await exported(world_of(IMAGES), 2, MEASURED)
     assert (job.status, len(decoded), len(set(decoded))) == ("completed", IMAGES, IMAGES)
+
+
+def test_pixels_are_kept_no_longer_than_their_image_is_looked_at() -> None:
+    images = tuple(Image(f"{n}", f"{n}.png", "", 4, 4, "image/png", 1) for n in range(3))
+    kept: list[weakref.ref[Pixels]] = []
+
+    class Source(MemoryDataset):
+        def pixels(self, image: Image) -> Pixels:
+            assert not any(pixels() is not None for pixels in kept), "those of the image before"
+            made = np.zeros((4, 4), np.uint8)
+            kept.append(weakref.ref(made))
+            return made
+
+    def walk(dataset: Dataset, options: ExportOptions) -> Work:
+        for image, _ in dataset.annotated():
+            assert dataset.pixels(image).size
+            yield Warn(image.name)
+            yield Tick(image.name)
+        yield Warn("end")
+
+    given = []
+    for value in in_step(Source(Project("p", "", "", "u"), images), DRAWN.options, [walk, walk]):
+        if isinstance(value, Tick):
+            assert kept[-1]() is None
+        given.append(value)
+    each = [value for image in images for value in (Warn(image.name), Warn(image.name), Tick(image.name))]
+    assert given == [*each, Warn("end"), Warn("end")]
+    assert len(kept) == len(images)
 
 
 @pytest.mark.parametrize(("images", "parts", "turn"), [(7, 3, 2), (1, 4, 1), (5, 2, 50), (6, 3, 1)])
