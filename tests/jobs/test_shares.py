@@ -86,7 +86,7 @@ def test_pixels_are_kept_no_longer_than_their_image_is_looked_at() -> None:
 
     class Source(MemoryDataset):
         def pixels(self, image: Image) -> Pixels:
-            assert not any(pixels() is not None for pixels in kept), "those of the image before"
+            assert not any(pixels() is not None for pixels in kept), f"those of the image before {image.name}"
             made = np.zeros((4, 4), np.uint8)
             kept.append(weakref.ref(made))
             return made
