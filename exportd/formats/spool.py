@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -21,8 +20,8 @@ from numpy.typing import NDArray
 
 from exportd.formats.tabular import Block, Column, Kind, Table, Values
 
-GROUP_ROWS = 20_000
-"""Of a row group, which is what is held until it is written: 3 MB in 20 columns, packed in some 20 ms."""
+GROUP_ROWS = 5_000
+"""Of a row group, which is what is held until it is written: 2 MB in 50 columns, packed in some 10 ms."""
 
 BATCH_ROWS = 1_000
 """Of a batch for the other writers: a few milliseconds of work."""
@@ -86,7 +85,7 @@ class _File:
         self._table = table
         self._schema = pa.schema([(column.header, _TYPES[column.kind]) for column in table.columns])
         self._writer: pq.ParquetWriter | None = None
-        self._pending: list[Block] = []
+        self._pending = [_Numbers() if column.kind is Kind.NUMBER else _Others(column.kind) for column in table.columns]
         self._held = 0
         self._complete = False
 
@@ -98,18 +97,15 @@ class _File:
             raise ValueError(f"{self._table.name} has been read already")
         (count,) = lengths
         self.rows += count
-        while self._held + count >= GROUP_ROWS:
-            taken = GROUP_ROWS - self._held
-            self._hold(Block(self._table, tuple(values[:taken] for values in block.values)), taken)
-            self._flush()
-            block = Block(self._table, tuple(values[taken:] for values in block.values))
-            count -= taken
-        self._hold(block, count)
-
-    def _hold(self, block: Block, count: int) -> None:
-        if count:
-            self._pending.append(block)
-            self._held += count
+        begin = 0
+        while begin < count:
+            end = min(count, begin + GROUP_ROWS - self._held)
+            for pending, values in zip(self._pending, block.values, strict=True):
+                pending.add(values[begin:end])
+            self._held += end - begin
+            begin = end
+            if self._held == GROUP_ROWS:
+                self._flush()
 
     def complete(self) -> Path:
         if not self._complete:
@@ -128,28 +124,52 @@ class _File:
             texts = [column.header for column in self._table.columns if column.kind is Kind.TEXT]
             # Measures hardly repeat; a dictionary of them takes ten times as long and saves nothing.
             self._writer = pq.ParquetWriter(self._path, self._schema, compression="snappy", use_dictionary=texts)
-        if self._pending:
-            parts = zip(*(block.values for block in self._pending), strict=True)
-            arrays = [_array(column.kind, values) for column, values in zip(self._table.columns, parts, strict=True)]
-            self._writer.write_table(pa.table(arrays, schema=self._schema))
-        self._pending, self._held = [], 0
+        if self._held:
+            self._writer.write_table(pa.table([pending.array() for pending in self._pending], schema=self._schema))
+            for pending in self._pending:
+                pending.clear()
+        self._held = 0
 
 
-def _array(kind: Kind, parts: Sequence[Values]) -> pa.Array:
-    """The values of one column, one part after the other."""
-    if kind is Kind.TEXT:
-        return _texts(list(chain.from_iterable(parts)))
-    if kind is Kind.INTEGER:
-        return _integers(parts)
-    numbers = np.concatenate([np.asarray(values, np.float64) for values in parts])
-    return pa.array(numbers, mask=~np.isfinite(numbers))
+class _Numbers:
+    """A column's values until they are written, side by side: a block of few rows is an array for each column, which would
+    take twenty times the memory."""
+
+    def __init__(self) -> None:
+        self._values = np.empty(0)
+        self._held = 0
+
+    def add(self, values: Values) -> None:
+        if not len(self._values):
+            self._values = np.empty(GROUP_ROWS)
+        self._values[self._held : self._held + len(values)] = np.asarray(values, np.float64)
+        self._held += len(values)
+
+    def array(self) -> pa.Array:
+        numbers = self._values[: self._held]
+        return pa.array(numbers, mask=~np.isfinite(numbers))
+
+    def clear(self) -> None:
+        self._held = 0
 
 
-def _integers(parts: Sequence[Values]) -> pa.Array:
-    if all(isinstance(values, np.ndarray) and values.dtype == np.int64 for values in parts):
-        return pa.array(np.concatenate([np.asarray(values) for values in parts]))
-    # A float would not hold every integer, so each value is looked at.
-    return pa.array([None if _absent(v) else int(v) for v in chain.from_iterable(parts)], pa.int64())
+class _Others:
+    """The same for texts and whole numbers; a float would not hold every one of these."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._values: list[str | int | float | None] = []
+
+    def add(self, values: Values) -> None:
+        self._values.extend(values.tolist() if isinstance(values, np.ndarray) else values)
+
+    def array(self) -> pa.Array:
+        if self._kind is Kind.TEXT:
+            return _texts(self._values)
+        return pa.array([_integer(value) for value in self._values], pa.int64())
+
+    def clear(self) -> None:
+        self._values = []
 
 
 def _texts(values: list[str | int | float | None]) -> pa.Array:
@@ -164,6 +184,10 @@ def _sound(text: str) -> str:
     return "".join(
         "\N{REPLACEMENT CHARACTER}" if "\ud800" <= character <= "\udfff" else character for character in text
     )
+
+
+def _integer(value: str | int | float | None) -> int | None:
+    return None if value is None or _absent(value) else int(value)
 
 
 def _absent(value: str | int | float | None) -> bool:
