@@ -20,6 +20,9 @@ from exportd.formats.rle import Edges, changes, crossings, odd
 TOGETHER = 1 << 15
 """Crossings of edges and columns that are looked at in one step, unless one object has more: some 5 ms."""
 
+MOST = 500
+"""Objects in one step."""
+
 
 class Runs(NamedTuple):
     """Pixels from `begins` up to `ends`, exclusive, ascending for each object; `owners` ascend, and count from 0."""
@@ -47,18 +50,17 @@ class Runs(NamedTuple):
 
 def stretches(polygons: Sequence[Polygon], width: int) -> Iterator[range]:
     """The polygons in stretches of bounded work, in order, as their places."""
-    if not polygons:
-        return
-    rings = Rings.of([polygon.points for polygon in polygons])
-    edges = Edges.of(rings.points, rings.next_points(), width)
-    work = np.add.reduceat(edges.counts, rings.starts) + rings.counts
-    begin, total = 0, 0
-    for end, one in enumerate(work.tolist()):
-        if total and total + one > TOGETHER:
-            yield range(begin, end)
-            begin, total = end, 0
-        total += one
-    yield range(begin, len(polygons))
+    for first in range(0, len(polygons), MOST):
+        rings = Rings.of([polygon.points for polygon in polygons[first : first + MOST]])
+        edges = Edges.of(rings.points, rings.next_points(), width)
+        work = np.add.reduceat(edges.counts, rings.starts) + rings.counts
+        begin, total = first, 0
+        for end, one in enumerate(work.tolist(), start=first):
+            if total and total + one > TOGETHER:
+                yield range(begin, end)
+                begin, total = end, 0
+            total += one
+        yield range(begin, first + len(work))
 
 
 def runs(polygons: Sequence[Polygon], width: int, height: int, top: int = 0) -> Runs:

@@ -51,3 +51,8 @@ class Block:
 
     table: Table
     values: tuple[Values, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return sum(8 * len(values) for values in self.values)

@@ -96,8 +96,11 @@ class _Packer:
                 self._item = item
             case Warn():
                 self._warnings.append(value)
-            case Entry() | Block():
+            case Entry():
                 self._pieces.append(value)
+            case Block():
+                self._pieces.append(value)
+                self._size += value.size
             case bytes():
                 self._pieces.append(value)
                 self._size += len(value)
