@@ -27,12 +27,15 @@ from exportd.core.options import ExportOptions
 from exportd.formats.member import Member, Tick, Warn
 from exportd.formats.png import png
 from exportd.formats.raster import runs, stretches
-from exportd.formats.streaming import Losses, size_of
+from exportd.formats.streaming import Losses, batches, size_of
 
 FOLDER = "annotations/labels/"
 
 STRIP_PIXELS = 1 << 19
 """Of a strip, about; painted, packed and coloured in some milliseconds each."""
+
+BATCH = 500
+"""Polygons that are measured in one step."""
 
 STEP_RUNS = 1 << 14
 """Runs that are painted between two looks for a cancel: some 5 ms."""
@@ -99,6 +102,7 @@ class _Picture:
 
     def tiff(self) -> Generator[bytes, None, None]:
         """The file, in one chunk at the end, as its directory tells where each strip is; until then empty chunks."""
+        yield from self._canvas.prepare()
         seen = np.zeros(self._canvas.greatest + 1, bool)
         for top in range(0, self._height, self._rows):
             strip = yield from self._canvas.painted(top, min(self._rows, self._height - top))
@@ -150,14 +154,24 @@ class _Canvas:
     """The polygons of one image, the largest first: each is painted over those before it."""
 
     def __init__(self, polygons: Sequence[Polygon], width: int, height: int) -> None:
-        order = np.argsort(-region_areas(Regions.of(polygons)), kind="stable").tolist()
-        self._polygons = [polygons[i] for i in order]
-        self._width = width
-        extents = boxes(Rings.of([polygon.points for polygon in self._polygons]))
-        self._low, self._high = (np.clip(rows, 0, height) for rows in (extents[:, 1], extents[:, 3]))
-        self.numbers = np.array([polygon.number for polygon in self._polygons], np.intp)
+        self._polygons = polygons
+        self._width, self._height = width, height
+        self._low = self._high = np.empty(0)
+        self.numbers = np.array([polygon.number for polygon in polygons], np.intp)
         self.greatest = int(self.numbers.max(initial=0))
         self.dtype = np.dtype("<u2" if self.greatest <= np.iinfo(np.uint16).max else "<u4")
+
+    def prepare(self) -> Iterator[bytes]:
+        """Puts the polygons in their order; an empty chunk after some. Before anything is painted."""
+        areas, extents = [np.empty(0)], [np.empty((0, 4))]
+        for some in batches(self._polygons, BATCH):
+            areas.append(region_areas(Regions.of(some)))
+            extents.append(boxes(Rings.of([polygon.points for polygon in some])))
+            yield b""
+        order = np.argsort(-np.concatenate(areas), kind="stable")
+        self._polygons, self.numbers = [self._polygons[i] for i in order.tolist()], self.numbers[order]
+        rows = np.concatenate(extents)[order][:, [1, 3]]
+        self._low, self._high = np.clip(rows, 0, self._height).T
 
     def painted(self, top: int, rows: int) -> Generator[bytes, None, Labels]:
         """The labels of the rows from `top` on; an empty chunk after some objects."""
