@@ -18,8 +18,8 @@ from exportd.formats.wound_chart import wound_chart
 def spool_of(dataset: Dataset, options: ExportOptions, folder: Path) -> Spool:
     """Where the rows go that `profiles.measure` gives for any part of the dataset, in the order of its images.
 
-    `folder` exists and is this export's alone. Whoever made it removes it, after the spool is closed; all that the spool
-    writes is in it.
+    `folder` exists and is this export's alone. Whoever made it removes it, and closes the spool; all that the spool writes
+    is in it.
     """
     return Spool(folder, with_summary(tables(dataset.project.type, options)))
 

@@ -28,6 +28,9 @@ _SEPARATORS = re.compile(r"[/\\]")
 _RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 """Devices of Windows, whatever the extension."""
 
+_ENDS = "." + "".join(c for c in map(chr, range(0x3001)) if c.isspace())
+"""What a file system hides or drops at the ends of a name, and nobody sees there: dots and spaces of every width."""
+
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are removed: control, formatting (bidi, zero width), lone surrogates, line separators."""
 
@@ -65,13 +68,13 @@ def safe_file_name(name: str, extension: str) -> str:
 
 def _basename(original: str) -> str:
     """The last part of a path of any system that is a name."""
-    parts = [part for part in _SEPARATORS.split(_visible(original)) if part.strip(" .")]
+    parts = [part for part in _SEPARATORS.split(_visible(original)) if part.strip(_ENDS)]
     return parts[-1] if parts else ""
 
 
 def _stem_and_extension(name: str) -> tuple[str, str]:
     """Safe both; the extension with its dot, or empty. The stem is what `Image.stem` makes of them."""
-    stem, dot, extension = name.rstrip(" .").rpartition(".")
+    stem, dot, extension = name.rstrip(_ENDS).rpartition(".")
     if not dot:
         stem, extension = extension, ""
     stem = _cut(_unreserved(_plain(stem)), STEM_BYTES) or "image"
@@ -94,8 +97,8 @@ def _replaced(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Also without what a file system hides or drops: dots and spaces at the ends."""
-    return _replaced(text).strip().strip(" .")
+    """Also without what is hidden or dropped at the ends."""
+    return _replaced(text).strip(_ENDS)
 
 
 def _unreserved(stem: str) -> str:
@@ -107,7 +110,7 @@ def _cut(text: str, limit: int) -> str:
     encoded = text.encode()
     if len(encoded) <= limit:
         return text
-    return encoded[:limit].decode(errors="ignore").rstrip(" .")
+    return encoded[:limit].decode(errors="ignore").rstrip(_ENDS)
 
 
 def _key(stem: str) -> str:

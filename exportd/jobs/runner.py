@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -136,16 +135,14 @@ class _Attempt:
             self._look,
         )
         self._warnings.extend((-1, Warn(said)) for said in unmet(self._job.options, dataset.project.type))
-        with ExitStack() as held:
-            lanes = await self._thread(self._lanes, dataset, held)
-            reading, papers, flushing = range(len(lanes), len(lanes) + 3)
-            self._reporter.plan(await self._thread(self._plan, dataset, lanes))
-            self._reporter.phase("processing", "Writing the archive")
-            self._reporter.count(0, 0, None)
-            first = partial(self._read, dataset, snapshot, lanes, reading)
-            await self._pipeline.run(list(enumerate(lanes)), first)
-            for index in range(len(lanes)):
-                self._reporter.finish(index)
+        lanes = await self._thread(self._lanes, dataset)
+        reading, papers, flushing = range(len(lanes), len(lanes) + 3)
+        self._reporter.plan(await self._thread(self._plan, dataset, lanes))
+        self._reporter.phase("processing", "Writing the archive")
+        self._reporter.count(0, 0, None)
+        await self._pipeline.run(list(enumerate(lanes)), partial(self._read, dataset, snapshot, lanes, reading))
+        for index in range(len(lanes)):
+            self._reporter.finish(index)
         for work in self._papers(dataset):
             await self._pipeline.run([(papers, Lane("documentation", [work]))])
         self._reporter.finish(papers)
@@ -171,11 +168,10 @@ class _Attempt:
     async def _thread(self, call: Callable[..., T], *args: object) -> T:
         return await trio.to_thread.run_sync(call, *args, limiter=self._limiter)
 
-    def _lanes(self, dataset: ProjectDataset, held: ExitStack) -> list[Lane]:
+    def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
         """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
         little on the disk for most of an export's time then, and to remove that is what it waits for longest. Where each
-        image is looked at by itself, as many threads as there are share the images. `held` gets what is to be closed when
-        the lanes are over."""
+        image is looked at by itself, as many threads as there are share the images."""
         options = self._job.options
         turn = turn_of(dataset.images)
         shares = dataset.shared(int(self._limiter.total_tokens), turn)
@@ -197,7 +193,7 @@ class _Attempt:
             measuring += [shared("visualizations", overlays)] if drawn else []
         lanes += measuring
         if measured:
-            self._spool = held.enter_context(spool_of(dataset, options, self._staged.scratch()))
+            self._spool = self._staged.keep(spool_of(dataset, options, self._staged.scratch()))
             lanes.append(Lane("metrics", [partial(metrics, self._spool, options)], after=measuring[0]))
         if options.include_original_images:
             lanes.append(Lane("images", [lambda: originals(dataset, self._uploads)]))

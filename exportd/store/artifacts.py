@@ -13,14 +13,16 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from exportd.errors import DataDirectoryInUse, DataDirectoryUnusable, InsufficientSpace
 from exportd.settings import Reserve
 from exportd.store.writeback import forget_range, write_range
+
+T = TypeVar("T")
 
 SPACE_INTERVAL = 16 << 20
 """Bytes between two looks at the free space."""
@@ -134,7 +136,7 @@ class Staged:
         self._told = 0
         self._next_look = 0
         self._windows = 0
-        self._temporary = ExitStack()
+        self._kept = ExitStack()
 
     def write(self, data: bytes) -> None:
         """Appends. Raises `InsufficientSpace` when the reserve is reached, and OSError."""
@@ -172,18 +174,23 @@ class Staged:
             os.close(directory)
 
     def close(self) -> None:
-        """Closes the descriptors; again is fine. Of files that have no name the kernel gives the room back now, which takes
-        about a tenth of a second for a gigabyte."""
+        """Closes the descriptors, and what is kept; again is fine. Of files that have no name the kernel gives the room back
+        now, which takes about a tenth of a second for a gigabyte."""
         self._tell()
         with ExitStack() as stack:
-            stack.callback(self._temporary.close)
+            stack.callback(self._kept.close)
             if self._fd >= 0:
                 stack.callback(os.close, self._fd)
                 self._fd = -1
 
     def temporary(self) -> int:
         """A descriptor of a new file without a name, for reading and writing; `clear_scratch` and `close` close it."""
-        return self._temporary.enter_context(tempfile.TemporaryFile(dir=self._path.parent, buffering=0)).fileno()
+        return self.keep(tempfile.TemporaryFile(dir=self._path.parent, buffering=0)).fileno()
+
+    def keep(self, files: AbstractContextManager[T]) -> T:
+        """Open files of this job: `clear_scratch` and `close` close them, whether the work came to its end or not. They may
+        have lost their names by then."""
+        return self._kept.enter_context(files)
 
     def scratch(self) -> Path:
         """A folder for files of this job alone, made when it is first asked for; `clear_scratch` removes it."""
@@ -191,9 +198,9 @@ class Staged:
         return self._scratch
 
     def clear_scratch(self) -> None:
-        """Removes the scratch folder with all that is in it, and what `temporary` gave; there being none is fine."""
+        """Removes the scratch folder with all that is in it, and closes what is kept; there being none is fine."""
         with ExitStack() as stack:
-            stack.callback(self._temporary.close)
+            stack.callback(self._kept.close)
             stack.callback(_remove, self._scratch)
 
     def unlink(self) -> None:

@@ -56,6 +56,7 @@ def test_names_are_safe_and_stay_apart_by_stem(originals: list[str]) -> None:
         (["CON.png", "com1", "console.png"], ["_CON.png", "_com1", "console.png"]),
         (["", "...", "\u200b"], ["image", "image (2)", "image (3)"]),
         (["Žluťoučký kůň č.1.png", "细胞 😀.tif"], ["Žluťoučký kůň č.1.png", "细胞 😀.tif"]),
+        ([".\xa0", "a.png\u3000", "b\xa0.png", "\u2003"], ["image", "a.png", "b.png", "image (2)"]),
         (["a\u202egnp.exe"], ["agnp.exe"]),
         (["e\u0301.png", "é.png"], ["é.png", "é (2).png"]),
     ],

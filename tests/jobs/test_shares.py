@@ -116,7 +116,10 @@ async def test_every_image_is_dealt_to_one_and_turns_give_their_order(
     async with world.service() as service:
         uploads = Uploads(world.settings.uploads_directory)
         found = dataset.survey(service.catalogue, uploads, world.project_id, DRAWN.options, {}, lambda: None)
-    shares = [[image.name for image in share.images] for share in found.shared(parts, turn)]
+    dealt_to = found.shared(parts, turn)
+    for part in dealt_to:
+        assert [found.images[part.place(image.name)] for image in part.images] == list(part.images)
+    shares = [[image.name for image in part.images] for part in dealt_to]
     assert all(shares)
     dealt = []
     while any(shares):

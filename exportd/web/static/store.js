@@ -72,8 +72,7 @@ export class Store {
   }
 
   forget(id) {
-    this.jobs.delete(id);
-    this.mine.delete(id);
+    for (const ids of [this.jobs, this.mine, this.#begun, this.#told]) ids.delete(id);
     this.#changed();
   }
 
