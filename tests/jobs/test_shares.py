@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from exportd.core.dataset import Dataset, Image, MemoryDataset, Pixels, Project
 from exportd.core.job import Job
 from exportd.core.options import ExportOptions, StartRequest
 from exportd.formats.member import Tick, Warn, told
-from exportd.jobs import dataset
+from exportd.formats.tabular import Block, Column, Table
+from exportd.jobs import dataset, runner
 from exportd.jobs.instep import in_step
-from exportd.jobs.pipeline import Work
+from exportd.jobs.pipeline import BATCH_BYTES, Batch, Pipeline, Work, Writer, batches, closing_work
 from exportd.store.pixels import decode
 from exportd.store.sources import Uploads
 
@@ -106,6 +109,65 @@ def test_pixels_are_kept_no_longer_than_their_image_is_looked_at() -> None:
     each = [value for image in images for value in (Warn(image.name), Warn(image.name), Tick(image.name))]
     assert given == [*each, Warn("end"), Warn("end")]
     assert len(kept) == len(images)
+
+
+async def test_what_is_left_out_is_told_in_one_order_whichever_thread_had_it(
+    world_of: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def walk(share: Dataset, options: ExportOptions) -> Work:
+        places = {share.place(image.name) for image in share.images}
+        yield from (Tick(image.name) for image in share.images)
+        # Of the first kind is something in the second image, and the other way round.
+        yield from (Warn(said) for place, said in ((1, "Metrics: this."), (0, "Metrics: that.")) if place in places)
+
+    monkeypatch.setattr(runner, "measure", walk)
+    monkeypatch.setattr(dataset, "TURN_IMAGES", 1)
+    world = world_of(IMAGES)
+    alone, together = [await exported(world, threads) for threads in (1, 2)]
+    assert [said for said in alone.warnings if said.startswith("Metrics")] == ["Metrics: that.", "Metrics: this."]
+    assert (together.warnings, together.sha256) == (alone.warnings, alone.sha256)
+
+
+def test_walks_are_closed_where_they_stand() -> None:
+    made: list[Generator[object, None, None]] = []  # a name for each: else Python would close what nobody has
+
+    def walk(dataset: Dataset, options: ExportOptions) -> Work:
+        def values() -> Iterator[Tick]:
+            yield from (Tick(image.name) for image in dataset.images)
+
+        made.append(values())  # type: ignore[arg-type]  # it is a generator
+        return made[-1]  # type: ignore[return-value]
+
+    images = tuple(Image(f"{n}", f"{n}.png", "", 4, 4, "image/png", 1) for n in range(3))
+    work = in_step(MemoryDataset(Project("p", "", "", "u"), images), DRAWN.options, [walk, walk])
+    next(work)
+    with closing_work(work):
+        pass
+    assert [inspect.getgeneratorstate(each) for each in made] == [inspect.GEN_CLOSED] * 2
+
+
+async def test_a_cancel_closes_the_work_of_a_lane_where_it_stands() -> None:
+    def endless() -> Iterator[Tick]:
+        while True:
+            yield Tick("a.png")
+
+    async def take(batch: Batch) -> None:
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
+
+    work = endless()
+    pipeline = Pipeline(cast("Writer", None), trio.CapacityLimiter(1), lambda: None, lambda *_: None)
+    with trio.CancelScope() as scope:
+        await pipeline.each_batch(work, take)
+    assert inspect.getgeneratorstate(cast("Generator[Tick, None, None]", work)) == inspect.GEN_CLOSED
+
+
+def test_rows_count_in_the_size_of_a_batch() -> None:
+    """Else an image of very many objects would be held whole."""
+    table = Table("t", "t", (Column("a"), Column("b")))
+    rows = BATCH_BYTES // 16 // 4
+    work = (Block(table, (np.zeros(rows), np.zeros(rows))) for _ in range(12))
+    assert [len(batch.pieces) for batch in batches(work, lambda: None)] == [4, 4, 4, 0]
 
 
 @pytest.mark.parametrize(("images", "parts", "turn"), [(7, 3, 2), (1, 4, 1), (5, 2, 50), (6, 3, 1)])
