@@ -94,17 +94,18 @@ async def test_a_reader_that_stalls_is_dropped_and_what_it_had_open_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the kernel, with nobody to cut it; one that reads, however slowly, is not."""
-    monkeypatch.setattr(server, "USER_TIMEOUT", 500)
+    monkeypatch.setattr(server, "USER_TIMEOUT", 2000)
     async with world(tmp_path, large=True) as w, w.client(w.owner) as client:
         job = await finished(w, client)
         path = w.at(str(job["id"]), "download")
         before = _open_archives()
         with (
-            await trio.to_thread.run_sync(w.asked, path) as stalled,
             await trio.to_thread.run_sync(w.asked, path) as slow,
+            await trio.to_thread.run_sync(w.asked, path) as stalled,
         ):
-            with trio.fail_after(10):
-                while _open_archives() < before + 2:  # noqa: ASYNC110
+            with trio.fail_after(60):
+                while _open_archives() < before + 2:
+                    assert await trio.to_thread.run_sync(slow.recv, 2048)
                     await trio.sleep(0.01)
                 while _open_archives() > before + 1:
                     assert await trio.to_thread.run_sync(slow.recv, 2048)
