@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
 
 import pyarrow as pa
 
@@ -28,9 +29,29 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 def frugal() -> None:
     """For the process from now on."""
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
+    with _NotInstalled("pandas"):  # where it is, Arrow would load it: 35 MB, to ask of each list whether it comes from there
+        pa.array([None])  # looks for it, and never again
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in ((_ARENA_MAX, HEAPS), (_MMAP_THRESHOLD, KEPT), (_TRIM_THRESHOLD, SLACK)):
             mallopt(setting, value)
+
+
+class _NotInstalled(MetaPathFinder):
+    """Has a package be looked for in vain, within a block."""
+
+    def __init__(self, package: str) -> None:
+        self._package = package
+
+    def __enter__(self) -> None:
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.meta_path.remove(self)
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """None: others may find it."""
+        if fullname == self._package:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
