@@ -83,7 +83,7 @@ def overlay_png(
         yield b""
         layers.append(badge_layer(badges, face))
     rows = max(1, band // display.width)
-    yield from png(display.width, display.height, 3, _bands(display, layers, rows))
+    yield from png(display.width, display.height, 3, _bands(display, layers, rows), photo=True)
 
 
 # --- bands --------------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def measure(place: Place, archive: Path, scratch: Path) -> dict[str, float]:
         with spend("draw"):
             drawn = _drawn(grey, rings, font)
         with spend("encode"):
-            _png(drawn)
+            _png(drawn, photo=True)
         with spend("labels"):
             labels = _labels(grey, rings)
         with spend("intensities"):
@@ -101,16 +101,19 @@ def _drawn(grey: Picture, rings: Rings, font: skia.Font) -> Picture:
     return cv2.cvtColor(canvas_pixels, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False)
 
 
-def _png(rgb: Picture) -> bytes:
-    """Sub filter and DEFLATE."""
+def _png(rgb: Picture, *, photo: bool) -> bytes:
+    """Sub filter and DEFLATE, as a photograph or as a drawing."""
     height, width, channels = rgb.shape
     flat = rgb.reshape(height, width * channels)
     lines = np.empty((height, 1 + width * channels), np.uint8)
     lines[:, 0] = 1
     lines[:, 1 : 1 + channels] = flat[:, :channels]
     np.subtract(flat[:, channels:], flat[:, :-channels], out=lines[:, 1 + channels :])
-    deflate = zlib_ng.compressobj(png.LEVEL, strategy=zlib_ng.Z_RLE)
-    body = deflate.compress(lines.data) + deflate.flush()
+    if photo:
+        body = imagecodecs.deflate_encode(lines, level=png.LEVEL)
+    else:
+        deflate = zlib_ng.compressobj(png.LEVEL, strategy=zlib_ng.Z_RLE)
+        body = deflate.compress(lines.data) + deflate.flush()
     return struct.pack(">L", len(body)) + body + struct.pack(">L", zlib_ng.crc32(body))
 
 
@@ -121,7 +124,7 @@ def _labels(grey: Picture, rings: Rings) -> NDArray[np.uint16]:
         cv2.fillPoly(labels, [np.rint(ring).astype(np.int32)], number)
     zlib_ng.compress(labels.data, labelling.LEVEL)
     palette = np.random.default_rng(1).integers(0, 256, (len(rings) + 1, 3), np.uint8)
-    _png(palette.take(labels, axis=0))
+    _png(palette.take(labels, axis=0), photo=False)
     return labels
 
 
