@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 import PIL.Image
 import pytest
+import structlog
 from postgres import Platform, Server, running_server
 
 from exportd.core.users import User
@@ -106,6 +107,13 @@ def write_tiny_project(folder: Path, images: int, kind: str) -> Path:
 
 def _rectangle(left: int, top: int, right: int, bottom: int) -> list[dict[str, int]]:
     return [{"x": x, "y": y} for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
+
+
+@pytest.fixture(autouse=True)
+def _as_loud_as_before() -> Iterator[None]:
+    """What exports as a library does has no log of its own but warnings; the next test may look for more."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 import trio
 from conftest import World, held_files
 
@@ -21,12 +20,6 @@ from exportd.store.sample import draw_project
 PATIENCE = 60
 COCO = exportd.ExportOptions(annotation_formats=("coco",))
 HEAVY = ("pydantic", "trio", "httpx", "sqlalchemy", "numpy", "structlog", "orjson", "click")
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Any:
-    yield
-    structlog.reset_defaults()
 
 
 @pytest.fixture
