@@ -36,8 +36,6 @@ class FormatRow(Row):
     """A format of annotations."""
 
     exporter: Exporter
-    by_image: bool = False
-    """Each image has members of its own, and none depends on another image: several threads may share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ FORMATS: tuple[FormatRow, ...] = (
         "A TIFF per image with the number of an object in each of its pixels, and a preview in colours.",
         ("annotations/labels/",),
         labels,
-        by_image=True,
     ),
     FormatRow(
         "imagej",
@@ -77,7 +74,6 @@ FORMATS: tuple[FormatRow, ...] = (
         "A RoiSet.zip per image for the ROI Manager; sub-pixel, holes as composites.",
         ("annotations/imagej/",),
         imagej,
-        by_image=True,
     ),
     FormatRow(
         "geojson",
@@ -85,7 +81,6 @@ FORMATS: tuple[FormatRow, ...] = (
         "Polygons with true holes, a file per image, for QuPath.",
         ("annotations/geojson/",),
         geojson,
-        by_image=True,
     ),
     FormatRow(
         "cvat", "CVAT for images 1.1", "XML for import into CVAT; objects with holes as masks.", (cvat.PATH,), cvat.cvat
@@ -96,7 +91,6 @@ FORMATS: tuple[FormatRow, ...] = (
         "A JSON file per image that opens it from images/.",
         ("annotations/labelme/",),
         labelme,
-        by_image=True,
     ),
 )
 """In the order of the archive."""

@@ -170,8 +170,9 @@ class _Attempt:
 
     def _lanes(self, dataset: ProjectDataset) -> list[Lane]:
         """Stages in the fixed order of the archive: the more there is to compute for a byte, the earlier. A cancel finds
-        little on the disk for most of an export's time then, and to remove that is what it waits for longest. Where each
-        image is looked at by itself, as many threads as there are share the images."""
+        little on the disk for most of an export's time then, and to remove that is what it waits for longest. Pictures are
+        shared among as many threads as there are; what writes text holds the interpreter, and would only get into its own
+        way."""
         options = self._job.options
         turn = turn_of(dataset.images)
         shares = dataset.shared(int(self._limiter.total_tokens), turn)
@@ -179,12 +180,7 @@ class _Attempt:
         def shared(stage: str, *walks: Walk) -> Lane:
             return Lane(stage, [partial(in_step, share, options, walks) for share in shares], turn, waits=True)
 
-        lanes = [
-            shared("annotations", row.exporter)
-            if row.by_image
-            else Lane("annotations", [partial(row.exporter, dataset, options)], waits=True)
-            for row in self._formats
-        ]
+        lanes = [Lane("annotations", [partial(row.exporter, dataset, options)], waits=True) for row in self._formats]
         measured, drawn = bool(options.metrics_formats), options.include_visualizations
         if measured and drawn and options.intensity_metrics:  # both need the pixels
             measuring = [shared("visualizations", measure, overlays)]
