@@ -42,51 +42,60 @@ def png(width: int, height: int, channels: int, bands: Iterable[Band], *, photo:
     to look for a cancel). `photo` tells that neighbours mostly differ; it changes size and speed. The same picture in other
     bands may give other bytes. Raises ValueError when rows are missing or too many.
     """
-    yield b"\x89PNG\r\n\x1a\n" + _chunk(
-        b"IHDR", struct.pack(">LL5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    )
-    lines = (_filtered(band, width, channels) for band in _counted(bands, height))
+    yield b"\x89PNG\r\n\x1a\n"
+    yield from _chunk(b"IHDR", struct.pack(">LL5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
     if photo and height * (1 + width * channels) <= WHOLE:
-        yield from _packed_whole(lines)
+        yield from _packed_whole(_counted(bands, height), (height, width, channels))
     else:
-        yield from _packed_in_runs(lines)
-    yield _chunk(b"IEND", b"")
+        yield from _packed_in_runs(_counted(bands, height))
+    yield from _chunk(b"IEND", b"")
 
 
 def _counted(bands: Iterable[Band], height: int) -> Iterator[Band]:
     rows = 0
     for band in bands:
         rows += len(band)
+        if rows > height:
+            break
         yield band
     if rows != height:
         raise ValueError(f"a picture of {height} rows got {rows}")
 
 
-def _packed_in_runs(lines: Iterable[NDArray[np.uint8]]) -> Iterator[bytes]:
+def _packed_in_runs(bands: Iterable[Band]) -> Iterator[bytes]:
     deflate = zlib_ng.compressobj(LEVEL, strategy=zlib_ng.Z_RLE)
-    for some in lines:
-        packed = deflate.compress(some.data)
-        yield _chunk(b"IDAT", packed) if packed else b""
-    yield _chunk(b"IDAT", deflate.flush())
+    for band in bands:
+        packed = deflate.compress(_filtered(band, _lines(*band.shape)).data)
+        yield from _chunk(b"IDAT", packed) if packed else [b""]
+    yield from _chunk(b"IDAT", deflate.flush())
 
 
-def _packed_whole(lines: Iterable[NDArray[np.uint8]]) -> Iterator[bytes]:
-    whole = bytearray()
-    for some in lines:
-        whole += some.data
+def _packed_whole(bands: Iterable[Band], shape: tuple[int, int, int]) -> Iterator[bytes]:
+    whole = _lines(*shape)
+    top = 0
+    for band in bands:
+        _filtered(band, whole[top : top + len(band)])
+        top += len(band)
         yield b""
-    yield _chunk(b"IDAT", imagecodecs.deflate_encode(whole, level=LEVEL))
+    yield from _chunk(b"IDAT", imagecodecs.deflate_encode(whole, level=LEVEL))
 
 
-def _filtered(band: Band, width: int, channels: int) -> NDArray[np.uint8]:
-    """Each row as its filter's number and the difference of each byte to that of the pixel on the left."""
-    flat = band.reshape(len(band), width * channels)
-    lines = np.empty((len(band), 1 + width * channels), np.uint8)
+def _lines(rows: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Room for filtered rows."""
+    return np.empty((rows, 1 + width * channels), np.uint8)
+
+
+def _filtered(band: Band, lines: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Each row as its filter's number and the difference of each byte to that of the pixel on the left, put into `lines`."""
+    rows, width, channels = band.shape
+    flat = band.reshape(rows, width * channels)
     lines[:, 0] = _SUB
     lines[:, 1 : 1 + channels] = flat[:, :channels]
     np.subtract(flat[:, channels:], flat[:, :-channels], out=lines[:, 1 + channels :])
     return lines
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">L", len(body)) + kind + body + struct.pack(">L", zlib_ng.crc32(body, zlib_ng.crc32(kind)))
+def _chunk(kind: bytes, body: bytes) -> tuple[bytes, ...]:
+    """In three parts: to join them would copy the body."""
+    crc = zlib_ng.crc32(body, zlib_ng.crc32(kind))
+    return struct.pack(">L", len(body)) + kind, body, struct.pack(">L", crc)
