@@ -29,7 +29,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 def frugal() -> None:
     """For the process from now on."""
     pa.set_memory_pool(pa.system_memory_pool())  # Arrow's own keeps what it once had
-    with _NotInstalled("pandas"):  # where it is, Arrow would load it: 35 MB, to ask of each list whether it comes from there
+    # Where it is installed Arrow would load it: 35 MB, to ask of each list whether it comes from there.
+    with _NotInstalled("pandas"):
         pa.array([None])  # looks for it, and never again
     if not sys.platform.startswith("linux"):
         return
@@ -51,7 +52,7 @@ class _NotInstalled(MetaPathFinder):
     def __exit__(self, *_: object) -> None:
         sys.meta_path.remove(self)
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+    def find_spec(self, fullname: str, *_: object) -> None:
         """None: others may find it."""
         if fullname == self._package:
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)

@@ -109,9 +109,9 @@ def _files(project_type: str, annotation: Annotation, losses: _Losses) -> Iterat
     for name, item in zip(roi_names([item.id for item in objects]), objects, strict=True):
         kind = class_name(project_type, item.part_class)
         if isinstance(item, Polyline):
-            yield Member(f"{name}.roi", [roi(_line(item.points), name, kind, _properties(item, kind))])
+            yield Member(f"{name}.roi", [roi(_line(item.points), name, kind, _properties(item, kind))], compress=False)
         elif body := _area(item):
-            yield Member(f"{name}.roi", [roi(body, name, kind, _properties(item, kind))])
+            yield Member(f"{name}.roi", [roi(body, name, kind, _properties(item, kind))], compress=False)
         else:
             losses.filled += 1
 

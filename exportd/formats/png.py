@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import imagecodecs
 import numpy as np
@@ -32,18 +33,33 @@ listen to a cancel."""
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 """By channels: grey, RGB, RGBA."""
 
+_INDEXED = 3
+"""The colour type of a picture with a palette."""
+
 _SUB = 1
 
 
-def png(width: int, height: int, channels: int, bands: Iterable[Band], *, photo: bool = False) -> Iterator[bytes]:
-    """A picture as PNG, 8 bits a channel: 1 channel is grey, 3 are RGB, 4 are RGBA (alpha not multiplied in).
+def png(
+    width: int,
+    height: int,
+    channels: int,
+    bands: Iterable[Band],
+    *,
+    palette: NDArray[np.uint8] | None = None,
+    photo: bool = False,
+) -> Iterator[bytes]:
+    """A picture as PNG, 8 bits a channel: 1 channel is grey, or an index into `palette`, shape (at most 256, 3), where there
+    is one; 3 are RGB, 4 are RGBA (alpha not multiplied in).
 
     `bands` come from top to bottom and have `height` rows together; after each there is a chunk (perhaps empty: a place
     to look for a cancel). `photo` tells that neighbours mostly differ; it changes size and speed. The same picture in other
     bands may give other bytes. Raises ValueError when rows are missing or too many.
     """
     yield b"\x89PNG\r\n\x1a\n"
-    yield from _chunk(b"IHDR", struct.pack(">LL5B", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))
+    colour_type = _COLOUR_TYPES[channels] if palette is None else _INDEXED
+    yield from _chunk(b"IHDR", struct.pack(">LL5B", width, height, 8, colour_type, 0, 0, 0))
+    if palette is not None:
+        yield from _chunk(b"PLTE", palette.tobytes())
     if photo and height * (1 + width * channels) <= WHOLE:
         yield from _packed_whole(_counted(bands, height), (height, width, channels))
     else:
@@ -65,24 +81,21 @@ def _counted(bands: Iterable[Band], height: int) -> Iterator[Band]:
 def _packed_in_runs(bands: Iterable[Band]) -> Iterator[bytes]:
     deflate = zlib_ng.compressobj(LEVEL, strategy=zlib_ng.Z_RLE)
     for band in bands:
-        packed = deflate.compress(_filtered(band, _lines(*band.shape)).data)
+        rows, width, channels = band.shape
+        packed = deflate.compress(_filtered(band, np.empty((rows, 1 + width * channels), np.uint8)).data)
         yield from _chunk(b"IDAT", packed) if packed else [b""]
     yield from _chunk(b"IDAT", deflate.flush())
 
 
 def _packed_whole(bands: Iterable[Band], shape: tuple[int, int, int]) -> Iterator[bytes]:
-    whole = _lines(*shape)
+    room = bytearray(shape[0] * (1 + shape[1] * shape[2]))
+    whole = np.frombuffer(room, np.uint8).reshape(shape[0], -1)
     top = 0
     for band in bands:
         _filtered(band, whole[top : top + len(band)])
         top += len(band)
         yield b""
-    yield from _chunk(b"IDAT", imagecodecs.deflate_encode(whole, level=LEVEL))
-
-
-def _lines(rows: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Room for filtered rows."""
-    return np.empty((rows, 1 + width * channels), np.uint8)
+    yield from _chunk(b"IDAT", cast("bytes", imagecodecs.deflate_encode(room, level=LEVEL)))
 
 
 def _filtered(band: Band, lines: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -101,30 +101,30 @@ def _drawn(grey: Picture, rings: Rings, font: skia.Font) -> Picture:
     return cv2.cvtColor(canvas_pixels, cv2.COLOR_BGRA2RGB).astype(np.uint8, copy=False)
 
 
-def _png(rgb: Picture, *, photo: bool) -> bytes:
+def _png(picture: Picture, *, photo: bool) -> bytes:
     """Sub filter and DEFLATE, as a photograph or as a drawing."""
-    height, width, channels = rgb.shape
-    flat = rgb.reshape(height, width * channels)
-    lines = np.empty((height, 1 + width * channels), np.uint8)
+    height, width, channels = picture.shape
+    flat = picture.reshape(height, width * channels)
+    room = bytearray(height * (1 + width * channels))
+    lines = np.frombuffer(room, np.uint8).reshape(height, -1)
     lines[:, 0] = 1
     lines[:, 1 : 1 + channels] = flat[:, :channels]
     np.subtract(flat[:, channels:], flat[:, :-channels], out=lines[:, 1 + channels :])
     if photo:
-        body = imagecodecs.deflate_encode(lines, level=png.LEVEL)
+        body = imagecodecs.deflate_encode(room, level=png.LEVEL)
     else:
         deflate = zlib_ng.compressobj(png.LEVEL, strategy=zlib_ng.Z_RLE)
-        body = deflate.compress(lines.data) + deflate.flush()
+        body = deflate.compress(room) + deflate.flush()
     return struct.pack(">L", len(body)) + body + struct.pack(">L", zlib_ng.crc32(body))
 
 
 def _labels(grey: Picture, rings: Rings) -> NDArray[np.uint16]:
-    """Painted, packed, and once more in colours."""
+    """Painted, packed, and once more for a palette."""
     labels = np.zeros(grey.shape, np.uint16)
     for number, ring in enumerate(rings, 1):
         cv2.fillPoly(labels, [np.rint(ring).astype(np.int32)], number)
     zlib_ng.compress(labels.data, labelling.LEVEL)
-    palette = np.random.default_rng(1).integers(0, 256, (len(rings) + 1, 3), np.uint8)
-    _png(palette.take(labels, axis=0), photo=False)
+    _png(labels.astype(np.uint8)[..., np.newaxis], photo=False)
     return labels
 
 

@@ -103,8 +103,8 @@ def test_other_readers_see_the_same_numbers_and_a_preview_in_colours() -> None:
         seen = np.asarray(picture)
     assert (seen == read(members["annotations/labels/a.tif"])).all()
     with Pillow.open(io.BytesIO(members["annotations/labels/a_preview.png"])) as picture:
-        assert picture.mode == "RGB"
-        preview = np.asarray(picture)
+        assert picture.mode == "P"
+        preview = np.asarray(picture.convert("RGB"))
     assert (preview == colours(2)[seen]).all()
     assert not preview[seen == 0].any()
     assert preview[seen > 0].any(axis=1).all()
@@ -200,6 +200,19 @@ def test_a_file_tells_nothing_of_time_or_software() -> None:
     with tifffile.TiffFile(io.BytesIO(members["annotations/labels/a.tif"])) as file:
         tags = {tag.name for tag in file.pages.first.tags}
     assert not tags & {"DateTime", "Software", "ImageDescription"}
+
+
+def test_more_objects_than_colours_take_turns_and_none_is_background() -> None:
+    polygons = tuple(Polygon(str(n), n, square(n % 20 * 3, n // 20 * 3, 2)) for n in range(1, 300))
+    members, _, _ = export(dataset(Annotation(polygons), (60, 45)))
+    seen = read(members["annotations/labels/a.tif"])
+    with Pillow.open(io.BytesIO(members["annotations/labels/a_preview.png"])) as picture:
+        preview = np.asarray(picture.convert("RGB"))
+    palette = colours(255)
+    assert set(np.unique(seen)) == set(range(300))
+    for number in (1, 2, 254, 255, 256, 299):
+        assert (preview[seen == number] == palette[(number - 1) % 255 + 1]).all()
+    assert (preview.any(axis=2) == (seen > 0)).all()
 
 
 def test_colours_are_apart_from_those_of_the_next_numbers_and_from_the_background() -> None:

@@ -35,6 +35,18 @@ def test_every_pixel_comes_back(width: int, height: int, channels: int, rows: in
     assert (other.reshape(picture.shape)[..., order] == picture).all()
 
 
+def test_a_palette_gives_the_colours() -> None:
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    palette = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
+    body = b"".join(png(16, 16, 1, [indices], palette=palette))
+    with Image.open(io.BytesIO(body)) as image:
+        assert image.mode == "P"
+        assert (np.asarray(image.convert("RGB")).reshape(256, 3) == palette).all()
+    other = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert other is not None
+    assert (other.reshape(256, 3)[:, ::-1] == palette).all()
+
+
 @pytest.mark.parametrize("photo", [False, True])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_rows_that_are_missing_or_too_many_are_an_error(rows: int, photo: bool) -> None:
