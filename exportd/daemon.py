@@ -42,7 +42,7 @@ WHERE = "daemon.json"
 STOP_SLACK = 30.0
 """Seconds beyond the drain and clean-up timeouts that the service manager is asked for, before it kills what hangs."""
 
-SWITCH_INTERVAL = 0.001
+SWITCH_INTERVAL = 0.0005
 """Seconds after which a worker thread lets the event loop have the interpreter: the default of 5 ms is longer than an
 answer should take."""
 
