@@ -21,6 +21,7 @@ from exportd.core.polygons import parse_annotation
 from exportd.formats.classes import CLASSES
 from exportd.formats.imagej import HIGHEST, LOWEST, imagej, roi_names
 from exportd.formats.member import Member
+from exportd.formats.zipping import ENTRY_BUFFER
 
 OPTIONS = ExportOptions(annotation_formats=("imagej",))
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -141,6 +142,16 @@ def test_very_many_vertices_are_all_there(vertices: int) -> None:
     area, line = rois(Polygon("a", 1, outline), Polyline("l", outline))
     assert np.abs(rings_of(area)[0] - outline).max() < 1e-3
     assert np.abs(rings_of(line)[0] + 0.5 - outline).max() < 1e-3
+
+
+def test_what_is_stored_tells_its_size_first_as_java_reads_no_other() -> None:
+    objects = tuple(Polygon(str(n), n, circle(9, 9, 5, n)) for n in (4, 400_000))
+    (body,) = export(dataset(Annotation(objects)))[0].values()
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        small, large = archive.infolist()
+    descriptor = 1 << 3
+    assert (small.compress_type, small.flag_bits & descriptor) == (zipfile.ZIP_STORED, 0)
+    assert (large.compress_type, large.file_size > ENTRY_BUFFER) == (zipfile.ZIP_DEFLATED, True)
 
 
 def test_names_are_safe_and_apart_whatever_the_ids() -> None:
