@@ -45,7 +45,7 @@ MOST_VERTICES = 65535
 PIXEL_CENTRE = 0.5
 """Where lines have their origin, in pixels from the corner."""
 
-STORED = 16 << 10
+MOST_STORED = 16 << 10
 """Bytes up to which a ROI is stored: packed one by one, small ones lose a fifth, for half of the time of a set. Large ones are
 packed, and have to be: Java reads no stored member whose header could not tell its size."""
 
@@ -117,7 +117,7 @@ def _files(project_type: str, annotation: Annotation, losses: _Losses) -> Iterat
             losses.filled += 1
         else:
             file = roi(body, name, kind, _properties(item, kind))
-            yield Member(f"{name}.roi", [file], compress=len(file) > STORED)
+            yield Member(f"{name}.roi", [file], compress=len(file) > MOST_STORED)
 
 
 def roi_names(ids: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 Each lane is a task that runs a generator of members in worker threads, a batch of some megabytes a time, and is ahead of the
 writer by a bounded number of batches. So the next stages are prepared while one is written, memory does not depend on the
-project, and the archive still has its members in the fixed order. Where each image is looked at by itself, several generators
+project, and the archive still has its members in the fixed order. Where pictures are looked at, several generators
 share the images of a lane and take turns, so that a stage that computes much has all processors. What they measure goes
 through the writer's hands too, so that rows are in order; a later lane reads them and writes the tables. A cancel falls
 between two pieces: threads look for it at every piece, and generators are closed wherever they stand.
